@@ -1,0 +1,38 @@
+/* base/log.h - one line per event, to standard error (part of base.h)
+ *
+ * Lines look like `2026-11-24T16:20:01.123Z info web: control: registered as web.lab.test`.
+ * Secrets have no printer and never get here. Lines that a peer can cause at will are
+ * rate limited per call site.
+ */
+#ifndef MANYTAILS_BASE_LOG_H
+#define MANYTAILS_BASE_LOG_H
+
+#include "base/base.h"
+
+enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
+
+/* Process wide, set once before threads start; default LOG_INFO. */
+void log_set_level(enum log_level level);
+bool log_enabled(enum log_level level);
+
+/* `who` names the node or part the line is about (NULL: the process). */
+void log_line(enum log_level level, const char *who, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+#define log_error(who, ...) log_line(LOG_ERROR, who, __VA_ARGS__)
+#define log_warn(who, ...) log_line(LOG_WARN, who, __VA_ARGS__)
+#define log_info(who, ...) log_line(LOG_INFO, who, __VA_ARGS__)
+#define log_debug(who, ...)                              \
+    do {                                                 \
+        if (log_enabled(LOG_DEBUG))                      \
+            log_line(LOG_DEBUG, who, __VA_ARGS__);       \
+    } while (0)
+
+/* At most `burst` lines at once and one more a second; what was held back is counted in the next line. */
+struct log_limit {
+    int64_t next_ns;
+    uint32_t tokens, suppressed;
+};
+#define LOG_LIMIT_BURST 5
+bool log_limit_pass(struct log_limit *limit, time_ns now, uint32_t *suppressed);
+
+#endif

@@ -1,0 +1,59 @@
+#include "check.h"
+
+struct thing {
+    uint64_t a, b;
+};
+
+/* A handle does not find the next tenant of its slot. */
+static void handles_die_with_their_object(void **state)
+{
+    (void)state;
+    struct slab s;
+    struct thing *first, *second;
+    handle h;
+
+    slab_init(&s, sizeof(struct thing), 100);
+    first = slab_alloc(&s);
+    assert_non_null(first);
+    h = slab_handle(&s, first);
+    assert_ptr_equal(slab_get(&s, h), first);
+    slab_release(&s, first);
+    assert_null(slab_get(&s, h));
+    second = slab_alloc(&s);
+    assert_ptr_equal(second, first);
+    assert_null(slab_get(&s, h));
+    assert_null(slab_get(&s, HANDLE_NONE));
+    slab_deinit(&s);
+}
+
+static void never_more_than_max(void **state)
+{
+    (void)state;
+    struct slab s;
+    struct thing *t[130];
+    uint32_t index = 0, seen = 0;
+
+    slab_init(&s, sizeof(struct thing), 129);
+    for (int i = 0; i < 129; i++) {
+        t[i] = slab_alloc(&s);
+        assert_non_null(t[i]);
+        t[i]->a = (uint64_t)i;
+    }
+    assert_null(slab_alloc(&s));
+    slab_release(&s, t[64]);
+    while (slab_next(&s, &index))
+        seen++;
+    assert_int_equal(seen, 128);
+    assert_non_null(slab_alloc(&s));
+    slab_deinit(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(handles_die_with_their_object),
+        cmocka_unit_test(never_more_than_max),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
