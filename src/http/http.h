@@ -1,0 +1,11 @@
+/* http/http.h - HTTP messages as machines without I/O
+ *
+ * HTTP/1.1, both roles, over llhttp behind our own strict checks; HTTP/2 as a client, over nghttp2.
+ * Bytes come in, heads and body spans go out; no socket, no clock, no body is ever buffered here.
+ */
+#ifndef MANYTAILS_HTTP_HTTP_H
+#define MANYTAILS_HTTP_HTTP_H
+
+#include "http/h2_client.h"
+
+#endif
