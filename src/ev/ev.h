@@ -10,6 +10,8 @@
 
 #include "base/base.h"
 
+#include <sys/types.h>
+
 struct ev_loop;
 
 /* ---- loop ------------------------------------------------------------------ */
