@@ -27,11 +27,11 @@ static inline size_t from_hex(const char *text, uint8_t *out, size_t size)
     return n / 2;
 }
 
-#define assert_span_equal(got, want_data, want_len)                    \
-    do {                                                               \
-        struct span span_got = (got);                                  \
-        assert_int_equal(span_got.len, (want_len));                    \
-        if (span_got.len)                                              \
+#define assert_span_equal(got, want_data, want_len)                        \
+    do {                                                                   \
+        struct span span_got = (got);                                      \
+        assert_int_equal(span_got.len, (want_len));                        \
+        if (span_got.len)                                                  \
             assert_memory_equal(span_got.data, (want_data), span_got.len); \
     } while (0)
 

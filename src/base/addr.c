@@ -144,8 +144,7 @@ const char *ip_port_text(const struct ip_port *a, char out[IP_PORT_TEXT_BYTES])
 {
     char host[IP_TEXT_BYTES];
 
-    snprintf(out, IP_PORT_TEXT_BYTES, ip_is_v4(&a->ip) ? "%s:%u" : "[%s]:%u", ip_text(&a->ip, host),
-             a->port);
+    snprintf(out, IP_PORT_TEXT_BYTES, ip_is_v4(&a->ip) ? "%s:%u" : "[%s]:%u", ip_text(&a->ip, host), a->port);
     return out;
 }
 

@@ -26,7 +26,7 @@ struct ip_prefix {
 #define IP_TEXT_BYTES 48
 #define IP_PORT_TEXT_BYTES 56
 
-#define IP_NONE ((struct ip){ { 0 } })
+#define IP_NONE ((struct ip) { { 0 } })
 
 static inline bool ip_is_v4(const struct ip *a)
 {
@@ -64,7 +64,8 @@ bool ip_is_private(const struct ip *a);    /* RFC 1918, fc00::/7 */
 /* Text. Parsers take the whole of s or refuse it (false, *out untouched). */
 bool ip_parse(struct span s, struct ip *out);           /* 192.0.2.1, 2001:db8::1, no zone */
 bool ip_port_parse(struct span s, struct ip_port *out); /* 192.0.2.1:80, [2001:db8::1]:80 */
-bool ip_prefix_parse(struct span s, struct ip_prefix *out); /* host bits must be zero; a bare IP is /32 or /128 */
+bool ip_prefix_parse(struct span s,
+                     struct ip_prefix *out); /* host bits must be zero; a bare IP is /32 or /128 */
 const char *ip_text(const struct ip *a, char out[IP_TEXT_BYTES]);
 const char *ip_port_text(const struct ip_port *a, char out[IP_PORT_TEXT_BYTES]);
 

@@ -7,8 +7,8 @@
 
 _Noreturn void must_failed(const char *condition, const char *file, int line)
 {
-    fprintf(stderr, "%s:%d: must(%s) failed: this is a fault of manytails, please report it\n", file,
-            line, condition);
+    fprintf(stderr, "%s:%d: must(%s) failed: this is a fault of manytails, please report it\n", file, line,
+            condition);
     abort();
 }
 

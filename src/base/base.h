@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #define NODISCARD __attribute__((warn_unused_result))
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
@@ -18,17 +19,17 @@
 #define BIT(n) (1u << (n))
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
-#define CONTAINER_OF(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define CONTAINER_OF(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 /* OWNED(f) struct x *p = NULL: calls f(&p) when p leaves scope. */
 #define OWNED(fn) __attribute__((cleanup(fn)))
 
 /* Our own nonsense: on in release builds too, ends the process with file and line.
  * Never for anything that a byte from outside can cause. */
-#define must(condition)                                        \
-    do {                                                       \
-        if (__builtin_expect(!(condition), 0))                 \
-            must_failed(#condition, __FILE__, __LINE__);       \
+#define must(condition)                                  \
+    do {                                                 \
+        if (__builtin_expect(!(condition), 0))           \
+            must_failed(#condition, __FILE__, __LINE__); \
     } while (0)
 _Noreturn void must_failed(const char *condition, const char *file, int line);
 

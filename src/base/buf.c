@@ -9,7 +9,7 @@
 
 void buf_init(struct buf *b, size_t max)
 {
-    *b = (struct buf){ .max = max };
+    *b = (struct buf) { .max = max };
 }
 
 void buf_deinit(struct buf *b)
@@ -43,7 +43,7 @@ int buf_reserve(struct buf *b, size_t len, struct mspan *out)
     b->data = data;
     b->cap = cap;
 done:
-    *out = (struct mspan){ b->data + b->start + b->len, b->cap - b->start - b->len };
+    *out = (struct mspan) { b->data + b->start + b->len, b->cap - b->start - b->len };
     return 0;
 }
 

@@ -19,7 +19,7 @@ void buf_deinit(struct buf *b); /* frees; usable again as empty with the same ma
 
 static inline struct span buf_span(const struct buf *b)
 {
-    return (struct span){ b->len ? b->data + b->start : NULL, b->len };
+    return (struct span) { b->len ? b->data + b->start : NULL, b->len };
 }
 
 NODISCARD int buf_append(struct buf *b, struct span bytes); /* 0, -ENOBUFS, -ENOMEM */

@@ -71,13 +71,11 @@ static inline void list_splice_back(struct list *to, struct list *from)
 }
 
 #define LIST_ENTRY(node, type, member) CONTAINER_OF(node, type, member)
-#define LIST_FIRST(head, type, member) \
-    (list_empty(head) ? NULL : LIST_ENTRY((head)->next, type, member))
+#define LIST_FIRST(head, type, member) (list_empty(head) ? NULL : LIST_ENTRY((head)->next, type, member))
 /* The body may remove `it` from the list, nothing else. */
-#define LIST_EACH(it, head, type, member)                                                  \
-    for (type *it = LIST_ENTRY((head)->next, type, member),                                \
-              *it##_next = LIST_ENTRY(it->member.next, type, member);                      \
-         &it->member != (head);                                                            \
-         it = it##_next, it##_next = LIST_ENTRY(it->member.next, type, member))
+#define LIST_EACH(it, head, type, member)                             \
+    for (type *it = LIST_ENTRY((head)->next, type, member),           \
+              *it##_next = LIST_ENTRY(it->member.next, type, member); \
+         &it->member != (head); it = it##_next, it##_next = LIST_ENTRY(it->member.next, type, member))
 
 #endif

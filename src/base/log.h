@@ -21,10 +21,10 @@ void log_line(enum log_level level, const char *who, const char *fmt, ...) PRINT
 #define log_error(who, ...) log_line(LOG_ERROR, who, __VA_ARGS__)
 #define log_warn(who, ...) log_line(LOG_WARN, who, __VA_ARGS__)
 #define log_info(who, ...) log_line(LOG_INFO, who, __VA_ARGS__)
-#define log_debug(who, ...)                              \
-    do {                                                 \
-        if (log_enabled(LOG_DEBUG))                      \
-            log_line(LOG_DEBUG, who, __VA_ARGS__);       \
+#define log_debug(who, ...)                        \
+    do {                                           \
+        if (log_enabled(LOG_DEBUG))                \
+            log_line(LOG_DEBUG, who, __VA_ARGS__); \
     } while (0)
 
 /* At most `burst` lines at once and one more a second; what was held back is counted in the next line. */

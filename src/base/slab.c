@@ -34,7 +34,7 @@ void slab_init(struct slab *s, size_t object_bytes, uint32_t max)
     size_t align = alignof(max_align_t);
     size_t whole = HEADER_BYTES + object_bytes;
 
-    *s = (struct slab){ .object_bytes = (whole + align - 1) / align * align, .max = max };
+    *s = (struct slab) { .object_bytes = (whole + align - 1) / align * align, .max = max };
 }
 
 void slab_deinit(struct slab *s)
@@ -42,7 +42,7 @@ void slab_deinit(struct slab *s)
     for (uint32_t i = 0; i < s->block_count; i++)
         free(s->blocks[i]);
     free(s->blocks);
-    *s = (struct slab){ .object_bytes = s->object_bytes, .max = s->max };
+    *s = (struct slab) { .object_bytes = s->object_bytes, .max = s->max };
 }
 
 static bool add_block(struct slab *s)

@@ -19,17 +19,17 @@ struct mspan {
     size_t len;
 };
 
-#define SPAN_OF(array) ((struct span){ (const uint8_t *)(array), sizeof(array) })
-#define SPAN_NONE ((struct span){ NULL, 0 })
+#define SPAN_OF(array) ((struct span) { (const uint8_t *)(array), sizeof(array) })
+#define SPAN_NONE ((struct span) { NULL, 0 })
 
 static inline struct span span_make(const void *data, size_t len)
 {
-    return (struct span){ (const uint8_t *)data, len };
+    return (struct span) { (const uint8_t *)data, len };
 }
 
 static inline struct span span_from_str(const char *s)
 {
-    return (struct span){ (const uint8_t *)s, s ? strlen(s) : 0 };
+    return (struct span) { (const uint8_t *)s, s ? strlen(s) : 0 };
 }
 
 static inline bool span_equal(struct span a, struct span b)
@@ -49,7 +49,7 @@ static inline struct span span_slice(struct span s, size_t from, size_t len)
         from = s.len;
     if (len > s.len - from)
         len = s.len - from;
-    return (struct span){ len ? s.data + from : NULL, len };
+    return (struct span) { len ? s.data + from : NULL, len };
 }
 
 /* ---- reading ---------------------------------------------------------------
@@ -63,10 +63,10 @@ struct reader {
 
 static inline struct reader reader_of(struct span s)
 {
-    return (struct reader){ .rest = s };
+    return (struct reader) { .rest = s };
 }
 
-struct span reader_bytes(struct reader *r, size_t len); /* borrowed from the source */
+struct span reader_bytes(struct reader *r, size_t len);    /* borrowed from the source */
 void reader_copy(struct reader *r, void *out, size_t len); /* zeroes out on failure */
 uint8_t reader_u8(struct reader *r);
 uint16_t reader_be16(struct reader *r);
@@ -89,12 +89,12 @@ struct writer {
 
 static inline struct writer writer_of(void *room, size_t size)
 {
-    return (struct writer){ .start = (uint8_t *)room, .size = size };
+    return (struct writer) { .start = (uint8_t *)room, .size = size };
 }
 
 static inline struct span writer_done(const struct writer *w)
 {
-    return (struct span){ w->start, w->at };
+    return (struct span) { w->start, w->at };
 }
 
 void writer_bytes(struct writer *w, struct span bytes);

@@ -53,7 +53,7 @@ uint64_t siphash(const uint8_t key[16], const void *data, size_t len)
 
 void table_init(struct table *t)
 {
-    *t = (struct table){ 0 };
+    *t = (struct table) { 0 };
 }
 
 void table_deinit(struct table *t)

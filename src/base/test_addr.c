@@ -4,7 +4,8 @@ static void addresses_come_back_as_written(void **state)
 {
     (void)state;
     static const char *const good[] = { "192.0.2.1", "0.0.0.0", "2001:db8::1", "::1", "fd7a:115c:a1e0::2a" };
-    static const char *const bad[] = { "", "1.2.3", "1.2.3.4.5", "256.1.1.1", "::g", "fe80::1%eth0", " 1.2.3.4" };
+    static const char *const bad[] = { "",    "1.2.3",        "1.2.3.4.5", "256.1.1.1",
+                                       "::g", "fe80::1%eth0", " 1.2.3.4" };
     char text[IP_TEXT_BYTES];
     struct ip a;
 
@@ -31,7 +32,8 @@ static void mapped_is_v4(void **state)
 static void ports(void **state)
 {
     (void)state;
-    static const char *const bad[] = { "", ":", "1.2.3.4", "1.2.3.4:", "1.2.3.4:65536", "::1:80", "[::1]", "[::1]80" };
+    static const char *const bad[] = { "",       ":",     "1.2.3.4", "1.2.3.4:", "1.2.3.4:65536",
+                                       "::1:80", "[::1]", "[::1]80" };
     char text[IP_PORT_TEXT_BYTES];
     struct ip_port p;
 

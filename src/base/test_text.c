@@ -20,8 +20,12 @@ static void numbers(void **state)
 static void base64_comes_back(void **state)
 {
     (void)state;
-    static const char *const pairs[][2] = { { "", "" },          { "f", "Zg==" },        { "fo", "Zm8=" },
-                                            { "foo", "Zm9v" },   { "foob", "Zm9vYg==" }, { "fooba", "Zm9vYmE=" },
+    static const char *const pairs[][2] = { { "", "" },
+                                            { "f", "Zg==" },
+                                            { "fo", "Zm8=" },
+                                            { "foo", "Zm9v" },
+                                            { "foob", "Zm9vYg==" },
+                                            { "fooba", "Zm9vYmE=" },
                                             { "foobar", "Zm9vYmFy" } }; /* RFC 4648, 10 */
     char text[BASE64_BYTES(6)];
     uint8_t bytes[8];
@@ -72,8 +76,12 @@ static void durations_as_go_writes_them(void **state)
     static const struct {
         const char *text;
         time_ns want;
-    } good[] = { { "0", 0 },           { "1m", MINUTE },          { "1h30m", HOUR + 30 * MINUTE },
-                 { "1.5s", SEC * 3 / 2 }, { "300ms", 300 * MSEC }, { "-2us", -2 * USEC } };
+    } good[] = { { "0", 0 },
+                 { "1m", MINUTE },
+                 { "1h30m", HOUR + 30 * MINUTE },
+                 { "1.5s", SEC * 3 / 2 },
+                 { "300ms", 300 * MSEC },
+                 { "-2us", -2 * USEC } };
     static const char *const bad[] = { "", "5", "1 s", "s", "1d", "1..5s", "--1s" };
     time_ns d;
 

@@ -233,8 +233,8 @@ bool time_parse_rfc3339(struct span s, int64_t *wall_ns)
     int64_t nanos, offset, seconds;
 
     if (!digits(&r, 4, &tm.tm_year) || !letter(&r, '-') || !digits(&r, 2, &tm.tm_mon) || !letter(&r, '-') ||
-        !digits(&r, 2, &tm.tm_mday) || !letter(&r, 'T') || !digits(&r, 2, &tm.tm_hour) ||
-        !letter(&r, ':') || !digits(&r, 2, &tm.tm_min) || !letter(&r, ':') || !digits(&r, 2, &tm.tm_sec))
+        !digits(&r, 2, &tm.tm_mday) || !letter(&r, 'T') || !digits(&r, 2, &tm.tm_hour) || !letter(&r, ':') ||
+        !digits(&r, 2, &tm.tm_min) || !letter(&r, ':') || !digits(&r, 2, &tm.tm_sec))
         return false;
     if (!fraction(&r, &nanos) || !zone(&r, &offset) || r.failed || r.rest.len)
         return false;

@@ -17,13 +17,13 @@ struct ev_loop;
 /* ---- loop ------------------------------------------------------------------ */
 
 NODISCARD int ev_loop_new(struct ev_loop **out);
-void ev_loop_free(struct ev_loop *loop); /* NULL is fine; nothing may be left on it */
-NODISCARD int ev_loop_run(struct ev_loop *loop);  /* until ev_loop_stop */
+void ev_loop_free(struct ev_loop *loop);         /* NULL is fine; nothing may be left on it */
+NODISCARD int ev_loop_run(struct ev_loop *loop); /* until ev_loop_stop */
 NODISCARD int ev_loop_turn(struct ev_loop *loop, time_ns wait_max); /* one turn, for tests */
-void ev_loop_stop(struct ev_loop *loop); /* any thread */
-time_ns ev_now(const struct ev_loop *loop); /* CLOCK_MONOTONIC, taken when the turn began */
-time_ns ev_clock(void);                     /* the same clock, read now */
-int64_t ev_wall_clock(void);                /* CLOCK_REALTIME, nanoseconds since 1970 */
+void ev_loop_stop(struct ev_loop *loop);                            /* any thread */
+time_ns ev_now(const struct ev_loop *loop);           /* CLOCK_MONOTONIC, taken when the turn began */
+time_ns ev_clock(void);                               /* the same clock, read now */
+int64_t ev_wall_clock(void);                          /* CLOCK_REALTIME, nanoseconds since 1970 */
 uint64_t ev_loop_wakeups(const struct ev_loop *loop); /* turns that slept and woke */
 
 /* ---- timers -----------------------------------------------------------------
@@ -71,7 +71,8 @@ struct ev_io {
     uint32_t slot;
 };
 
-void ev_io_init(struct ev_io *io, struct ev_loop *loop, void (*fn)(struct ev_io *, unsigned events, time_ns now));
+void ev_io_init(struct ev_io *io, struct ev_loop *loop,
+                void (*fn)(struct ev_io *, unsigned events, time_ns now));
 NODISCARD int ev_io_start(struct ev_io *io, int fd); /* EV_READ and EV_WRITE edges, both always */
 void ev_io_stop(struct ev_io *io);                   /* no event of this descriptor comes any more */
 
@@ -94,7 +95,7 @@ void ev_close(int *fd); /* -1 is fine; sets -1 */
  * A pair of sockets, one per family, on one port number each. Receives with recvmmsg and UDP_GRO
  * into a shared slab, sends with UDP_SEGMENT; falls back by itself where the kernel cannot.
  */
-#define EV_UDP_BATCH_MAX 128     /* datagrams handed up in one call */
+#define EV_UDP_BATCH_MAX 128 /* datagrams handed up in one call */
 #define EV_UDP_GSO_BYTES_MAX 65000
 #define EV_UDP_GSO_SEGMENTS_MAX 49
 
@@ -107,7 +108,8 @@ struct ev_udp;
 typedef void ev_udp_fn(void *owner, struct ev_datagram *datagrams, size_t count, time_ns now);
 
 /* port 0: the kernel chooses. A missing family is not an error if the other is there. */
-NODISCARD int ev_udp_open(struct ev_udp **out, struct ev_loop *loop, uint16_t port, ev_udp_fn *fn, void *owner);
+NODISCARD int ev_udp_open(struct ev_udp **out, struct ev_loop *loop, uint16_t port, ev_udp_fn *fn,
+                          void *owner);
 void ev_udp_close(struct ev_udp *u);
 uint16_t ev_udp_port(const struct ev_udp *u, bool v4); /* 0: that family is not there */
 /* `bytes` holds datagrams of `segment` bytes each, the last may be shorter: one call, one system call.

@@ -1,0 +1,61 @@
+/* ev/internal.h - what the files of ev/ share; nobody else includes it */
+#ifndef MANYTAILS_EV_INTERNAL_H
+#define MANYTAILS_EV_INTERNAL_H
+
+#include "ev/ev.h"
+
+/* ---- timer wheel (wheel.c) ---------------------------------------------------
+ * Four levels of 256 slots; a slot of level n is 256^n milliseconds wide. What is farther than
+ * 256^4 ms (49 days) waits in the last slot and is sorted in again when it comes round.
+ */
+#define WHEEL_LEVELS 4
+#define WHEEL_SLOTS 256
+
+struct wheel {
+    struct list slots[WHEEL_LEVELS][WHEEL_SLOTS];
+    uint64_t occupied[WHEEL_LEVELS][WHEEL_SLOTS / 64];
+    uint64_t tick; /* milliseconds handled so far */
+};
+
+void wheel_init(struct wheel *w, time_ns now);
+void wheel_add(struct wheel *w, struct list *link, time_ns at);
+void wheel_remove(struct wheel *w, struct list *link);
+/* Latest time at which the loop must look again; TIME_NEVER if nothing waits. May be earlier than
+ * the first deadline (a coarse slot to sort), never later. */
+time_ns wheel_next(const struct wheel *w);
+/* Moves what is due at `now` to `due`, in order of slots. */
+void wheel_advance(struct wheel *w, time_ns now, struct list *due);
+
+/* ---- loop ---------------------------------------------------------------------- */
+
+struct ev_resolver;
+struct ev_signal_watch;
+
+struct io_slot {
+    struct ev_io *io;
+    uint32_t generation;
+    uint32_t next_free; /* index + 1 */
+};
+
+struct ev_loop {
+    int epoll_fd;
+    int wake_fd; /* eventfd: ev_loop_stop and mailboxes */
+    struct ev_io wake_io;
+    time_ns now;
+    _Atomic bool stopping;
+    struct wheel wheel;
+    struct list due;
+    struct list tasks;
+    struct io_slot *slots;
+    uint32_t slot_count, slot_free; /* free: index + 1 */
+    struct list mailboxes;
+    uint64_t wakeups;
+    struct ev_resolver *resolver; /* made by the first question */
+    struct ev_signal_watch *signals;
+};
+
+void loop_wake(struct ev_loop *loop);
+void mailboxes_drain(struct ev_loop *loop);
+void resolver_free(struct ev_resolver *r);
+
+#endif

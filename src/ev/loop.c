@@ -1,0 +1,281 @@
+#include "ev/internal.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#define EVENTS_PER_WAIT 128
+
+time_ns ev_clock(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (time_ns)t.tv_sec * SEC + t.tv_nsec;
+}
+
+int64_t ev_wall_clock(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (int64_t)t.tv_sec * SEC + t.tv_nsec;
+}
+
+time_ns ev_now(const struct ev_loop *loop)
+{
+    return loop->now;
+}
+
+uint64_t ev_loop_wakeups(const struct ev_loop *loop)
+{
+    return loop->wakeups;
+}
+
+/* ---- life ------------------------------------------------------------------- */
+
+static void on_wake(struct ev_io *io, unsigned events, time_ns now)
+{
+    uint64_t count;
+
+    (void)events;
+    (void)now;
+    if (read(io->fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
+        must(!"eventfd cannot be read");
+    mailboxes_drain(io->loop);
+}
+
+int ev_loop_new(struct ev_loop **out)
+{
+    struct ev_loop *loop = calloc(1, sizeof(*loop));
+    int r;
+
+    if (!loop)
+        return -ENOMEM;
+    loop->now = ev_clock();
+    wheel_init(&loop->wheel, loop->now);
+    list_init(&loop->due);
+    list_init(&loop->tasks);
+    list_init(&loop->mailboxes);
+    loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    ev_io_init(&loop->wake_io, loop, on_wake);
+    r = loop->epoll_fd < 0 || loop->wake_fd < 0 ? -errno : ev_io_start(&loop->wake_io, loop->wake_fd);
+    if (r) {
+        ev_loop_free(loop);
+        return err_trace(r);
+    }
+    *out = loop;
+    return 0;
+}
+
+void ev_loop_free(struct ev_loop *loop)
+{
+    if (!loop)
+        return;
+    resolver_free(loop->resolver);
+    ev_signals_stop(loop);
+    ev_close(&loop->wake_fd);
+    ev_close(&loop->epoll_fd);
+    free(loop->slots);
+    free(loop);
+}
+
+void loop_wake(struct ev_loop *loop)
+{
+    uint64_t one = 1;
+
+    if (write(loop->wake_fd, &one, sizeof(one)) < 0)
+        must(errno == EAGAIN); /* the counter is full: it is awake */
+}
+
+void ev_loop_stop(struct ev_loop *loop)
+{
+    atomic_store(&loop->stopping, true);
+    loop_wake(loop);
+}
+
+/* ---- timers and tasks --------------------------------------------------------- */
+
+void ev_timer_init(struct ev_timer *t, struct ev_loop *loop, void (*fn)(struct ev_timer *, time_ns))
+{
+    *t = (struct ev_timer) { .loop = loop, .fn = fn, .at = TIME_NEVER };
+}
+
+void ev_timer_set(struct ev_timer *t, time_ns at)
+{
+    if (ev_timer_running(t) && t->at == at)
+        return;
+    ev_timer_stop(t);
+    t->at = at;
+    if (at != TIME_NEVER)
+        wheel_add(&t->loop->wheel, &t->link, at);
+}
+
+void ev_timer_stop(struct ev_timer *t)
+{
+    list_remove(&t->link);
+    t->at = TIME_NEVER;
+}
+
+void ev_task_init(struct ev_task *t, struct ev_loop *loop, void (*fn)(struct ev_task *, time_ns))
+{
+    *t = (struct ev_task) { .loop = loop, .fn = fn };
+}
+
+void ev_task_post(struct ev_task *t)
+{
+    if (!list_linked(&t->link))
+        list_push_back(&t->loop->tasks, &t->link);
+}
+
+void ev_task_cancel(struct ev_task *t)
+{
+    list_remove(&t->link);
+}
+
+static void run_timers(struct ev_loop *loop)
+{
+    wheel_advance(&loop->wheel, loop->now, &loop->due);
+    for (struct list *link; (link = list_pop_front(&loop->due));) {
+        struct ev_timer *t = LIST_ENTRY(link, struct ev_timer, link);
+
+        t->at = TIME_NEVER;
+        t->fn(t, loop->now);
+    }
+}
+
+static void run_tasks(struct ev_loop *loop)
+{
+    for (struct list *link; (link = list_pop_front(&loop->tasks));) {
+        struct ev_task *t = LIST_ENTRY(link, struct ev_task, link);
+
+        t->fn(t, loop->now);
+    }
+}
+
+/* ---- descriptors ---------------------------------------------------------------- */
+
+void ev_io_init(struct ev_io *io, struct ev_loop *loop, void (*fn)(struct ev_io *, unsigned, time_ns))
+{
+    *io = (struct ev_io) { .loop = loop, .fn = fn, .fd = -1 };
+}
+
+static int slots_grow(struct ev_loop *loop)
+{
+    uint32_t count = loop->slot_count ? loop->slot_count * 2 : 16;
+    struct io_slot *slots = realloc(loop->slots, count * sizeof(*slots));
+
+    if (!slots)
+        return -ENOMEM;
+    loop->slots = slots;
+    for (uint32_t i = count; i-- > loop->slot_count;) {
+        slots[i] = (struct io_slot) { .next_free = loop->slot_free };
+        loop->slot_free = i + 1;
+    }
+    loop->slot_count = count;
+    return 0;
+}
+
+int ev_io_start(struct ev_io *io, int fd)
+{
+    struct ev_loop *loop = io->loop;
+    struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET };
+    struct io_slot *slot;
+
+    must(io->fd < 0);
+    if (!loop->slot_free) {
+        int r = slots_grow(loop);
+
+        if (r)
+            return r;
+    }
+    /* The kernel's event names slot and generation: one that is late for a stopped io finds nobody. */
+    io->slot = loop->slot_free - 1;
+    slot = &loop->slots[io->slot];
+    event.data.u64 = (uint64_t)slot->generation << 32 | io->slot;
+    if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
+        return -errno;
+    loop->slot_free = slot->next_free;
+    slot->io = io;
+    io->fd = fd;
+    return 0;
+}
+
+void ev_io_stop(struct ev_io *io)
+{
+    struct io_slot *slot;
+
+    if (io->fd < 0 || !io->loop)
+        return;
+    epoll_ctl(io->loop->epoll_fd, EPOLL_CTL_DEL, io->fd, NULL);
+    slot = &io->loop->slots[io->slot];
+    slot->io = NULL;
+    slot->generation++;
+    slot->next_free = io->loop->slot_free;
+    io->loop->slot_free = io->slot + 1;
+    io->fd = -1;
+}
+
+static void dispatch(struct ev_loop *loop, const struct epoll_event *event)
+{
+    struct io_slot *slot = &loop->slots[(uint32_t)event->data.u64];
+    unsigned events = 0;
+
+    if (!slot->io || slot->generation != (uint32_t)(event->data.u64 >> 32))
+        return;
+    if (event->events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+        events |= EV_READ;
+    if (event->events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
+        events |= EV_WRITE;
+    slot->io->fn(slot->io, events, loop->now);
+}
+
+/* ---- turn ---------------------------------------------------------------------- */
+
+static int wait_ms(const struct ev_loop *loop, time_ns wait_max)
+{
+    time_ns wait = wheel_next(&loop->wheel);
+
+    if (wait != TIME_NEVER)
+        wait = MAX(wait - ev_clock(), (time_ns)0);
+    wait = MIN(wait, wait_max);
+    if (wait == TIME_NEVER)
+        return -1;
+    return (int)MIN((wait + MSEC - 1) / MSEC, (time_ns)INT32_MAX);
+}
+
+int ev_loop_turn(struct ev_loop *loop, time_ns wait_max)
+{
+    struct epoll_event events[EVENTS_PER_WAIT];
+    int count, timeout;
+
+    run_tasks(loop); /* posted outside a turn */
+    timeout = wait_ms(loop, wait_max);
+    count = epoll_wait(loop->epoll_fd, events, EVENTS_PER_WAIT, timeout);
+    if (count < 0 && errno != EINTR)
+        return err_trace(-errno);
+    loop->wakeups += timeout != 0;
+    loop->now = ev_clock();
+    for (int i = 0; i < count; i++)
+        dispatch(loop, &events[i]);
+    run_timers(loop);
+    run_tasks(loop);
+    return 0;
+}
+
+int ev_loop_run(struct ev_loop *loop)
+{
+    while (!atomic_load(&loop->stopping)) {
+        int r = ev_loop_turn(loop, TIME_NEVER);
+
+        if (r)
+            return r;
+    }
+    atomic_store(&loop->stopping, false);
+    return 0;
+}

@@ -1,0 +1,240 @@
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "ev/ev.h"
+
+static struct ev_loop *loop;
+
+static int set_up(void **state)
+{
+    (void)state;
+    return ev_loop_new(&loop);
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    ev_loop_free(loop);
+    return 0;
+}
+
+struct counter {
+    struct ev_timer timer;
+    struct ev_task task;
+    struct ev_io io;
+    int count;
+    unsigned events;
+    struct ev_io *other;
+};
+
+static void stop_at_three(struct ev_timer *t, time_ns now)
+{
+    struct counter *c = CONTAINER_OF(t, struct counter, timer);
+
+    if (++c->count == 3)
+        ev_loop_stop(t->loop);
+    else
+        ev_timer_set(t, now + 2 * MSEC);
+}
+
+static void timers_run_and_the_loop_sleeps_between(void **state)
+{
+    (void)state;
+    struct counter c = { 0 };
+
+    ev_timer_init(&c.timer, loop, stop_at_three);
+    ev_timer_set(&c.timer, ev_now(loop) + MSEC);
+    assert_int_equal(ev_loop_run(loop), 0);
+    assert_int_equal(c.count, 3);
+    assert_in_range(ev_loop_wakeups(loop), 3, 8);
+}
+
+static void count_task(struct ev_task *t, time_ns now)
+{
+    struct counter *c = CONTAINER_OF(t, struct counter, task);
+
+    (void)now;
+    if (++c->count < 5)
+        ev_task_post(t);
+}
+
+/* A task posted by a task still runs before the loop sleeps. */
+static void tasks_run_until_none_is_left(void **state)
+{
+    (void)state;
+    struct counter c = { 0 };
+
+    ev_task_init(&c.task, loop, count_task);
+    ev_task_post(&c.task);
+    ev_task_post(&c.task);
+    assert_int_equal(ev_loop_turn(loop, 0), 0);
+    assert_int_equal(c.count, 5);
+}
+
+static void note_events(struct ev_io *io, unsigned events, time_ns now)
+{
+    struct counter *c = CONTAINER_OF(io, struct counter, io);
+
+    (void)now;
+    c->count++;
+    c->events |= events;
+}
+
+static void stop_other(struct ev_io *io, unsigned events, time_ns now)
+{
+    struct counter *c = CONTAINER_OF(io, struct counter, io);
+
+    (void)events;
+    (void)now;
+    c->count++;
+    ev_io_stop(c->other);
+}
+
+/* An io that another one stops in the same turn gets no event any more. */
+static void a_stopped_io_is_silent(void **state)
+{
+    (void)state;
+    struct counter pair[2] = { 0 };
+    int a[2], b[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, a), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, b), 0);
+    ev_io_init(&pair[0].io, loop, stop_other);
+    ev_io_init(&pair[1].io, loop, stop_other);
+    pair[0].other = &pair[1].io;
+    pair[1].other = &pair[0].io;
+    assert_int_equal(ev_io_start(&pair[0].io, a[0]), 0);
+    assert_int_equal(ev_io_start(&pair[1].io, b[0]), 0);
+    assert_int_equal(ev_loop_turn(loop, SEC), 0);
+    assert_int_equal(pair[0].count + pair[1].count, 1);
+    ev_io_stop(&pair[0].io);
+    ev_io_stop(&pair[1].io);
+    for (int i = 0; i < 2; i++) {
+        close(a[i]);
+        close(b[i]);
+    }
+}
+
+static void reads_and_ends_are_told(void **state)
+{
+    (void)state;
+    struct counter c = { 0 };
+    uint8_t byte;
+    int s[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, s), 0);
+    ev_io_init(&c.io, loop, note_events);
+    assert_int_equal(ev_io_start(&c.io, s[0]), 0);
+    assert_int_equal(ev_loop_turn(loop, SEC), 0);
+    assert_int_equal(c.events, EV_WRITE);
+    assert_int_equal(ev_read(s[0], &byte, 1), -EAGAIN);
+    assert_int_equal(ev_write(s[1], span_from_str("x")), 1);
+    assert_int_equal(ev_loop_turn(loop, SEC), 0);
+    assert_true(c.events & EV_READ);
+    assert_int_equal(ev_read(s[0], &byte, 1), 1);
+    close(s[1]);
+    assert_int_equal(ev_loop_turn(loop, SEC), 0);
+    assert_int_equal(ev_read(s[0], &byte, 1), 0);
+    ev_io_stop(&c.io);
+    close(s[0]);
+}
+
+struct letter {
+    struct ev_letter base;
+    int number;
+};
+
+static void on_letter(void *owner, struct ev_letter *letter, time_ns now)
+{
+    struct letter *l = CONTAINER_OF(letter, struct letter, base);
+    int *next = owner;
+
+    (void)now;
+    assert_int_equal(l->number, *next);
+    if (++*next == 1000)
+        ev_loop_stop(loop);
+    free(l);
+}
+
+static void *post_letters(void *mailbox)
+{
+    for (int i = 0; i < 1000; i++) {
+        struct letter *l = calloc(1, sizeof(*l));
+
+        l->number = i;
+        ev_mailbox_post(mailbox, &l->base);
+    }
+    return NULL;
+}
+
+static void letters_of_a_thread_arrive_in_order(void **state)
+{
+    (void)state;
+    struct ev_mailbox *m;
+    pthread_t thread;
+    int next = 0;
+
+    assert_int_equal(ev_mailbox_new(&m, loop, on_letter, &next), 0);
+    assert_int_equal(pthread_create(&thread, NULL, post_letters, m), 0);
+    assert_int_equal(ev_loop_run(loop), 0);
+    pthread_join(thread, NULL);
+    assert_int_equal(next, 1000);
+    ev_mailbox_free(m);
+}
+
+struct question {
+    int calls, status;
+    size_t count;
+    struct ip first;
+};
+
+static void on_answer(void *owner, int status, const struct ip *addresses, size_t count)
+{
+    struct question *q = owner;
+
+    q->calls++;
+    q->status = status;
+    q->count = count;
+    if (count)
+        q->first = addresses[0];
+    ev_loop_stop(loop);
+}
+
+static void names_are_answered_from_the_loop(void **state)
+{
+    (void)state;
+    struct question literal = { 0 }, local = { 0 }, cancelled = { 0 };
+    struct ev_resolve *r;
+
+    assert_int_equal(ev_resolve_start(&r, loop, "192.0.2.1", on_answer, &literal), 0);
+    assert_int_equal(literal.calls, 0);
+    assert_int_equal(ev_loop_run(loop), 0);
+    assert_int_equal(literal.calls, 1);
+    assert_int_equal(literal.count, 1);
+    assert_int_equal(ev_resolve_start(&r, loop, "localhost", on_answer, &local), 0);
+    assert_int_equal(ev_loop_run(loop), 0);
+    assert_int_equal(local.status, 0);
+    assert_true(ip_is_loopback(&local.first));
+    assert_int_equal(ev_resolve_start(&r, loop, "192.0.2.2", on_answer, &cancelled), 0);
+    ev_resolve_cancel(r);
+    assert_int_equal(ev_loop_turn(loop, 0), 0);
+    assert_int_equal(cancelled.calls, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(timers_run_and_the_loop_sleeps_between, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(tasks_run_until_none_is_left, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_stopped_io_is_silent, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(reads_and_ends_are_told, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(letters_of_a_thread_arrive_in_order, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(names_are_answered_from_the_loop, set_up, tear_down),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

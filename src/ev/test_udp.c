@@ -1,0 +1,87 @@
+#include "check.h"
+#include "ev/ev.h"
+
+struct receiver {
+    struct ev_udp *udp;
+    size_t bytes, datagrams, calls;
+    struct ip_port last_from;
+    uint8_t next;
+    bool close_at_once;
+};
+
+static void on_datagrams(void *owner, struct ev_datagram *datagrams, size_t count, time_ns now)
+{
+    struct receiver *r = owner;
+
+    (void)now;
+    r->calls++;
+    for (size_t i = 0; i < count; i++) {
+        assert_int_equal(datagrams[i].bytes.data[0], r->next++);
+        r->bytes += datagrams[i].bytes.len;
+        r->datagrams++;
+        r->last_from = datagrams[i].from;
+    }
+    if (r->close_at_once)
+        ev_udp_close(r->udp);
+}
+
+static void run_until(struct ev_loop *loop, struct receiver *r, size_t datagrams)
+{
+    for (int i = 0; i < 1000 && r->datagrams < datagrams; i++)
+        assert_int_equal(ev_loop_turn(loop, SEC), 0);
+    assert_int_equal(r->datagrams, datagrams);
+}
+
+/* What one call sends arrives as the datagrams it described, in order, the last one short. */
+static void segments_arrive_one_by_one(void **state)
+{
+    (void)state;
+    static uint8_t bytes[40 * 1312 + 100];
+    struct receiver in = { 0 }, out = { 0 };
+    struct ip_port to = { ip_from_v4((const uint8_t[4]) { 127, 0, 0, 1 }), 0 };
+    struct ev_loop *loop;
+
+    assert_int_equal(ev_loop_new(&loop), 0);
+    assert_int_equal(ev_udp_open(&in.udp, loop, 0, on_datagrams, &in), 0);
+    assert_int_equal(ev_udp_open(&out.udp, loop, 0, on_datagrams, &out), 0);
+    to.port = ev_udp_port(in.udp, true);
+    for (size_t i = 0; i <= 40; i++)
+        bytes[i * 1312] = (uint8_t)i;
+    assert_int_equal(ev_udp_send(out.udp, &to, SPAN_OF(bytes), 1312), 0);
+    run_until(loop, &in, 41);
+    assert_int_equal(in.bytes, sizeof(bytes));
+    assert_int_equal(in.last_from.port, ev_udp_port(out.udp, true));
+    ev_udp_close(in.udp);
+    ev_udp_close(out.udp);
+    ev_loop_free(loop);
+}
+
+static void the_owner_may_close_in_the_callback(void **state)
+{
+    (void)state;
+    struct receiver in = { .close_at_once = true }, out = { 0 };
+    struct ip_port to = { .ip = { { [15] = 1 } } };
+    struct ev_loop *loop;
+    uint8_t byte = 0;
+
+    assert_int_equal(ev_loop_new(&loop), 0);
+    assert_int_equal(ev_udp_open(&in.udp, loop, 0, on_datagrams, &in), 0);
+    assert_int_equal(ev_udp_open(&out.udp, loop, 0, on_datagrams, &out), 0);
+    if (!ev_udp_port(in.udp, false))
+        to.ip = ip_from_v4((const uint8_t[4]) { 127, 0, 0, 1 }); /* a host without IPv6 */
+    to.port = ev_udp_port(in.udp, ip_is_v4(&to.ip));
+    assert_int_equal(ev_udp_send(out.udp, &to, span_make(&byte, 1), 1), 0);
+    run_until(loop, &in, 1);
+    ev_udp_close(out.udp);
+    ev_loop_free(loop);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(segments_arrive_one_by_one),
+        cmocka_unit_test(the_owner_may_close_in_the_callback),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
