@@ -24,7 +24,8 @@
 #define H2_REQUEST_BODY_BYTES_MAX (4u << 20)
 #define H2_HEADERS_MAX 64             /* of one response or request */
 #define H2_HEAD_BYTES_MAX (16u << 10) /* names and values of one response or request */
-#define H2_PENDING_BYTES_MAX (16u << 20)
+#define H2_PENDING_BYTES_MAX \
+    (1u << 20) /* a peer that makes us answer and does not read breaks the connection */
 
 struct h2_client; /* opaque */
 
@@ -74,8 +75,12 @@ struct h2_request {
     struct span body; /* copied; content-length is added; empty: no body, no content-length */
 };
 
-/* Life. The connection preface and SETTINGS are pending at once. -ENOMEM is the only failure. */
-NODISCARD int h2_client_new(struct h2_client **out);
+/* Room in which frames are put together: used only inside calls, so all clients of a thread share one. */
+#define H2_SCRATCH_BYTES (17u << 10)
+
+/* Life. The connection preface and SETTINGS are pending at once. -ENOMEM is the only failure.
+ * `scratch`: H2_SCRATCH_BYTES that outlive the client, NULL: the client allocates its own. */
+NODISCARD int h2_client_new(struct h2_client **out, uint8_t *scratch);
 /* NULL is fine. Running requests end with H2_END_LOST. */
 void h2_client_free(struct h2_client *c);
 
