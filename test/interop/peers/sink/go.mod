@@ -1,0 +1,3 @@
+module manytails.test/sink
+
+go 1.26

@@ -1,0 +1,372 @@
+# shellcheck shell=bash
+# What a scenario is written with. `run` sources this, then the scenario.
+#
+# A scenario stops at its first failed expectation. Conditions are commands;
+# those given to `expect`, `refute` and `eventually` may not rely on `set -e`
+# (bash switches it off in a condition), so each is one pipeline or an && chain.
+
+# shellcheck source=env.sh
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+load_control
+
+# Generous: a limit only bounds a hang, on the slowest machine.
+LIMIT=${INTEROP_LIMIT:-90}
+
+# --- saying and expecting ---------------------------------------------------
+
+step() {
+  echo "-- $*"
+}
+
+# skip REASON: ends the scenario without a verdict.
+skip() {
+  echo "$*" >"$SCENARIO_DIR/skipped"
+  exit 77
+}
+
+fail() {
+  echo "FAILED: $*"
+  exit 1
+}
+
+# expect COMMAND...: fails the scenario when the command fails, with its output.
+expect() {
+  local said
+  said=$("$@" 2>&1) || fail "expected: $*${said:+
+$said}"
+}
+
+# refute COMMAND...: fails the scenario when the command succeeds.
+refute() {
+  local said
+  if said=$("$@" 2>&1); then
+    fail "expected the opposite of: $*${said:+
+$said}"
+  fi
+}
+
+# eventually SECONDS COMMAND...: tries until the command succeeds; its last
+# output tells why it never did.
+eventually() {
+  local limit=$1 start=$SECONDS said
+  shift
+  until said=$("$@" 2>&1); do
+    ((SECONDS - start < limit)) || fail "not within $limit s: $*${said:+
+$said}"
+    sleep 0.2
+  done
+}
+
+# same WANTED GOT [WHAT]: compares two texts.
+same() {
+  [[ $1 == "$2" ]] || {
+    echo "${3:-the texts differ}: wanted '$1', got '$2'"
+    return 1
+  }
+}
+
+# matches PATTERN COMMAND...: the output of a command, by extended expression.
+matches() {
+  local pattern=$1 said
+  shift
+  said=$("$@" 2>&1) || {
+    echo "$said"
+    return 1
+  }
+  grep -qE -- "$pattern" <<<"$said" || {
+    echo "no line matches '$pattern':"
+    echo "$said"
+    return 1
+  }
+}
+
+# --- control server ---------------------------------------------------------
+
+control() {
+  "$INTEROP_DIR/control-up" "$@"
+}
+
+hs() {
+  control hs "$@"
+}
+
+# node NAME: what headscale knows of a node, as JSON; fails when it has none.
+node() {
+  hs nodes list -o json | jq -e --arg n "$1" '.[] | select(.given_name == $n)'
+}
+
+field() { # NAME JQ_FILTER
+  node "$1" | jq -er "$2"
+}
+
+ip4() {
+  field "$1" '.ip_addresses[] | select(contains("."))'
+}
+
+ip6() {
+  field "$1" '.ip_addresses[] | select(contains(":"))'
+}
+
+online() {
+  node "$1" | jq -e '.online == true'
+}
+
+all_online() { # NAME...
+  local all name
+  all=$(hs nodes list -o json | jq -r '.[] | select(.online == true) | .given_name') || return 1
+  for name in "$@"; do
+    grep -qxF -- "$name" <<<"$all" || {
+      echo "$name is not online"
+      return 1
+    }
+  done
+}
+
+# --- clients ----------------------------------------------------------------
+
+# client HOST tun|userspace [NAME=VALUE...]: a real client, started when it is
+# not running yet, and the environment of its daemon.
+client() {
+  local host=$1 kind=$2
+  shift 2
+  echo "$kind" >"$LAB_DIR/kind-$host"
+  daemon_pid "client-$host" >/dev/null || env "$@" "$INTEROP_DIR/client-up" "$host" "$kind"
+}
+
+ts() { # HOST ARGUMENTS...: the tailscale command of a client
+  "$INTEROP_DIR/client-up" "$1" cli "${@:2}"
+}
+
+# on HOST COMMAND...: runs a command in a client's host.
+on() {
+  in_ns "$NS_PREFIX-$1" "${@:2}"
+}
+
+# fetch HOST URL [ARGUMENTS...]: curl on a client's host, through its tailnet.
+# A kernel client is used by address: it has no names without the host's DNS.
+fetch() {
+  local host=$1 url=$2 proxy=()
+  shift 2
+  if [[ $(<"$LAB_DIR/kind-$host") == userspace ]]; then
+    proxy=(--socks5-hostname 127.0.0.1:1055)
+  fi
+  on "$host" curl -sS -g --fail --connect-timeout 10 --max-time 300 --cacert "$CA_FILE" "${proxy[@]}" "$@" "$url"
+}
+
+# answers HOST ADDRESS: a service gives the small file.
+answers() {
+  fetch "$1" "http://$2/1k" --max-time 10 -o /dev/null
+}
+
+# silent HOST ADDRESS: nothing answers there, not even an error page.
+silent() {
+  local code
+  code=$(on "$1" curl -s -o /dev/null -w '%{http_code}' --connect-timeout 5 --max-time 5 "http://$2/1k") || true
+  same 000 "$code" "there is an answer"
+}
+
+file_sum() { # FILE
+  sha256sum "$1" | cut -d ' ' -f 1
+}
+
+# download HOST ADDRESS: the large file, byte for byte.
+download() {
+  local sum
+  sum=$(fetch "$1" "http://$2/100m" | sha256sum | cut -d ' ' -f 1) || return 1
+  same "$(file_sum "$LAB_DIR/www/100m")" "$sum" "the download is not the file"
+}
+
+# peer HOST SERVICE JQ_FILTER: a service as a client's status shows it.
+peer() {
+  ts "$1" status --json | jq -er --arg n "$2" "[.Peer[] | select(.DNSName | startswith(\$n + \".\"))][0] | $3"
+}
+
+sees() { # HOST SERVICE
+  peer "$1" "$2" .DNSName
+}
+
+# pings HOST SERVICE: the client's disco ping, which also starts looking for a
+# direct path.
+pings() {
+  ts "$1" ping -c 1 --timeout 3s --until-direct=false "$2"
+}
+
+direct() { # HOST SERVICE: it found a path without the relay
+  ts "$1" ping -c 20 --timeout 5s "$2"
+}
+
+# --- the system under test --------------------------------------------------
+#
+# Several can run side by side: SUT names the one that is meant.
+
+SUT=ours
+SUT_URL=$SERVER_URL
+SUT_KEY=$KEY_SVC
+NGINX=http://127.0.0.1:9000
+SINK=http://127.0.0.1:9001
+
+sut_dir() {
+  echo "$LAB_DIR/$SCENARIO/$SUT"
+}
+
+sut_daemon() {
+  echo "$SCENARIO.$SUT" # so its log is LOG_DIR/NN-name.ours.log
+}
+
+# configure: begins a configuration without services.
+configure() {
+  mkdir -p "$(sut_dir)"
+  printf 'prometheusAddr: 127.0.0.1:%s\nservices:\n' "${METRICS_PORT:-9099}" >"$(sut_dir)/services.yaml"
+}
+
+# service NAME UPSTREAM [KEY VALUE]...: adds one.
+service() {
+  local name=$1 upstream=$2 dir
+  dir=$(sut_dir)
+  shift 2
+  cat >>"$dir/services.yaml" <<YAML
+  - name: $name
+    upstream: $upstream
+    plaintext: true
+    listenAddr: ":80"
+    timeout: 5m
+    stateDir: $dir/state/$name
+YAML
+  while [[ $# -ge 2 ]]; do
+    echo "    $1: $2" >>"$dir/services.yaml"
+    shift 2
+  done
+}
+
+sut_env() { # COMMAND...: runs it with the environment of the system under test
+  (
+    lab_client_env
+    export TS_URL=$SUT_URL TS_AUTHKEY=$SUT_KEY HOME
+    export MANYTAILS_SOCKET="$LAB_DIR/$SUT.sock"
+    HOME=$(sut_dir)
+    [[ -n $TS_AUTHKEY ]] || unset TS_AUTHKEY
+    "$@"
+  )
+}
+
+# launch: starts it and goes on; start: and waits until all services are online.
+launch() {
+  sut_env spawn "$(sut_daemon)" "$NS_SUT" "$MANYTAILS" -config "$(sut_dir)/services.yaml"
+}
+
+start() {
+  launch
+  # shellcheck disable=SC2046 # one word each
+  eventually "$LIMIT" all_online $(service_names)
+  expect alive
+}
+
+service_names() {
+  sed -n 's/^  - name: //p' "$(sut_dir)/services.yaml"
+}
+
+# serve NAME UPSTREAM [KEY VALUE]...: one service, started.
+serve() {
+  configure
+  service "$@"
+  start
+}
+
+stop() {
+  stop_daemon "$(sut_daemon)"
+}
+
+crash() {
+  stop_daemon "$(sut_daemon)" KILL
+}
+
+alive() {
+  daemon_pid "$(sut_daemon)"
+}
+
+# status_of NAME: what it says of one service, as JSON, wherever in the
+# document the service stands.
+status_of() {
+  sut_env in_ns "$NS_SUT" "$MANYTAILS" status --json |
+    jq -e --arg n "$1" '[.. | objects | select(.name? == $n)] | first // error("no service \($n)")'
+}
+
+# says NAME PATTERN: its status has these words, in any letter case.
+says() {
+  local said
+  said=$(status_of "$1") || {
+    echo "$said"
+    return 1
+  }
+  grep -qiE -- "$2" <<<"$said" || {
+    echo "its status does not say '$2':"
+    echo "$said"
+    return 1
+  }
+}
+
+# log_line PATTERN: prints the last thing it logged that matches.
+log_line() {
+  grep -oE -- "$1" "$LOG_DIR/$(sut_daemon).log" | tail -n 1 | grep .
+}
+
+# --- a control server that misbehaves ----------------------------------------
+
+# test_control ARGUMENTS...: Tailscale's own test control server for the system
+# under test, instead of headscale (see peers/testcontrold).
+test_control() {
+  SUT_URL=http://$CORE_IP:8090
+  SUT_KEY=''
+  spawn testcontrold "$NS_CORE" "$(peer_path testcontrold)" serve -ip "$CORE_IP" \
+    -cert "$LAB_DIR/certs/derp.lab.test.crt" -key "$LAB_DIR/certs/derp.lab.test.key" "$@"
+  eventually "$LIMIT" admin nodes
+}
+
+# admin PATH [ARGUMENTS...]: asks its admin interface.
+admin() {
+  local path=$1
+  shift
+  in_ns "$NS_CORE" curl -sS --fail-with-body --max-time 20 "http://127.0.0.1:8091/$path" "$@"
+}
+
+# test_node NAME: what it knows of a node; test_key NAME: the node's key.
+test_node() {
+  admin nodes | jq -e --arg n "$1" '.[] | select(.Name | startswith($n + "."))'
+}
+
+test_key() {
+  test_node "$1" | jq -er .Key
+}
+
+# --- the end ----------------------------------------------------------------
+
+# forget NAME...: removes nodes from headscale, so that scenarios do not meet.
+forget() {
+  local name id
+  for name in "$@"; do
+    id=$(field "$name" .id) || continue
+    hs nodes delete -i "$id" --force >/dev/null
+  done
+}
+
+end_scenario() {
+  local status=$? pid config
+  trap - EXIT
+  for pid in $(jobs -p); do
+    kill "$pid" 2>/dev/null || true # it may have ended by itself
+  done
+  # A failed scenario leaves all as it is: `run` shows it and builds a new lab.
+  if [[ $status -eq 0 ]]; then
+    stop_daemon testcontrold
+    for config in "$LAB_DIR/$SCENARIO"/*/services.yaml; do
+      [[ -e $config ]] || continue
+      SUT=$(basename "$(dirname "$config")")
+      stop
+      # shellcheck disable=SC2046 # one word each
+      [[ $SUT_URL != "$SERVER_URL" ]] || forget $(service_names)
+    done
+  fi
+  exit "$status"
+}
+trap end_scenario EXIT
+trap 'exit 130' INT TERM
