@@ -58,6 +58,7 @@ const char *err_text(int r);
 #include "base/span.h"
 
 #include "base/addr.h"
+#include "base/arena.h"
 #include "base/buf.h"
 #include "base/list.h"
 #include "base/log.h"
