@@ -1,0 +1,168 @@
+/* proxy/proxy.h - a reverse proxy: HTTP/1.1 in, HTTP/1.1 to the upstream out
+ *
+ * The owner accepts connections (inside the tailnet, TLS already around them or not) and hands the streams
+ * in; everything after that happens here. A request goes down one list of steps: parse, limits, path
+ * cleaning, prefixes, rewrite, headers, who-is, upstream, both bodies with back-pressure, one line in the
+ * access log.
+ *
+ *     struct proxy_shard     one per loop: scratch buffers, idle upstream connections, the Date of this
+ * second struct proxy_service   one per service and shard: compiled settings, counters (connection) a
+ * downstream connection: about 250 bytes while idle, no buffer (exchange)             a request in flight
+ *
+ * Trouble ends the smallest thing: an upstream that fails costs its request (502, or the connection is cut
+ * when the head has already gone out), a client that goes away cancels its upstream.
+ *
+ * Rules and their sources: docs/protocol/proxy.md.
+ * Thread: the loop's.  Errors: of one connection or request never come out of here; they are logged and
+ * counted.
+ */
+#ifndef MANYTAILS_PROXY_PROXY_H
+#define MANYTAILS_PROXY_PROXY_H
+
+#include "stream/stream.h"
+
+/* ---- limits -------------------------------------------------------------------- */
+
+#define PROXY_CONNECTIONS_MAX 16384       /* downstream, per shard */
+#define PROXY_IDLE_UPSTREAMS_MAX 1024     /* idle upstream connections per shard, the oldest goes first */
+#define PROXY_IDLE_PER_SERVICE_DEFAULT 64 /* of them for one service */
+#define PROXY_IDLE_UPSTREAM_TIMEOUT (60 * SEC)
+#define PROXY_IDLE_DOWNSTREAM_TIMEOUT (5 * MINUTE) /* kept-alive connection without a request */
+#define PROXY_HEAD_TIMEOUT (60 * SEC)              /* first byte of a head to its last */
+#define PROXY_CONNECT_TIMEOUT (10 * SEC)
+#define PROXY_HALF_CLOSED_TIMEOUT (30 * SEC) /* client closed its side and the upstream says nothing */
+#define PROXY_LINGER_TIMEOUT (2 * SEC)       /* after a refused request: let the client read the answer */
+#define PROXY_PREFIXES_MAX 64
+#define PROXY_HEADERS_MAX 64
+#define PROXY_IDENTITY_LIST_MAX 64 /* tags, capabilities in one header */
+
+/* ---- who is asking --------------------------------------------------------------- */
+
+/* By value; the spans live until the proxy gives control back to the loop or asks again. */
+struct proxy_identity {
+    uint64_t user_id;
+    uint64_t node_id;
+    struct span login;        /* alice@example.com; tagged nodes: tagged-devices */
+    struct span display_name; /* UTF-8 */
+    struct span profile_pic;  /* URL or empty */
+    struct span node_name;    /* short display name (ComputedName) */
+    struct span node_fqdn;    /* full name with the trailing dot, for the log */
+    struct span tags[PROXY_IDENTITY_LIST_MAX];
+    struct span caps[PROXY_IDENTITY_LIST_MAX];      /* names of capabilities granted towards this node */
+    struct span node_caps[PROXY_IDENTITY_LIST_MAX]; /* names of attributes of the client's node */
+    uint8_t tag_count, cap_count, node_cap_count;
+};
+
+struct proxy_ops {
+    /* A look-up in memory, no I/O. False: nobody we know; the request goes on without identity headers. */
+    bool (*whois)(void *ctx, const struct ip_port *peer, struct proxy_identity *out);
+    /* Dials inside the tailnet. NULL, or returns 1: not a tailnet destination, use the host's network.
+     * 0: *out is on its way; -errno. */
+    int (*dial)(void *ctx, const char *host, uint16_t port, struct stream **out);
+    /* The last connection of a draining service has ended. May free the service. */
+    void (*drained)(void *ctx);
+};
+
+/* ---- settings -------------------------------------------------------------------- */
+
+enum proxy_origin { PROXY_ANY, PROXY_TAILNET, PROXY_FUNNEL };
+
+struct proxy_prefix {
+    const char *path; /* as written, without "tailnet:" or "funnel:" */
+    enum proxy_origin only;
+};
+
+struct proxy_header {
+    const char *name, *value; /* the same name several times: several values */
+};
+
+/* Zero means the default named beside it. Strings are copied. */
+struct proxy_service_config {
+    const char *name;     /* for log lines */
+    const char *upstream; /* http://host[:port][/base][?query], https://..., or host:port */
+    const char
+        *upstream_tcp_addr; /* dial this instead: host:port; the URL still decides about TLS and Host */
+    const char *upstream_unix_addr; /* dial this path instead */
+    bool insecure_https;            /* do not verify the upstream's certificate */
+    const char *upstream_ca_file;   /* NULL: the system's */
+
+    const struct proxy_prefix *prefixes; /* none: everything is allowed and nothing is stripped */
+    size_t prefix_count;
+    bool keep_prefix;        /* stripPrefix=false */
+    bool prefix_by_text;     /* tsnsrv's reading: /api also matches /apifoo */
+    bool keep_unclean_paths; /* no redirect for //, /./ and /../ */
+
+    bool plain_headers; /* recommendedProxyHeaders=false: Host is the upstream's, no X-Real-Ip and so on */
+    const struct proxy_header *headers; /* upstreamHeader: replace what the client sent and what we set */
+    size_t header_count;
+    bool suppress_whois;
+
+    uint32_t head_bytes_max;     /* HTTP_HEAD_BYTES_MAX (48 KiB) */
+    time_ns read_header_timeout; /* PROXY_HEAD_TIMEOUT */
+    time_ns idle_timeout;        /* PROXY_IDLE_DOWNSTREAM_TIMEOUT */
+    time_ns connect_timeout;     /* PROXY_CONNECT_TIMEOUT */
+    time_ns response_timeout;    /* request sent to response head; none */
+    uint32_t idle_upstreams_max; /* PROXY_IDLE_PER_SERVICE_DEFAULT */
+    bool no_access_log;
+};
+
+/* ---- shard ------------------------------------------------------------------------ */
+
+struct proxy_shard;
+
+NODISCARD int proxy_shard_new(struct proxy_shard **out, struct ev_loop *loop);
+void proxy_shard_free(struct proxy_shard *shard); /* all services are freed already */
+size_t proxy_shard_connections(const struct proxy_shard *shard);
+size_t proxy_shard_idle_upstreams(const struct proxy_shard *shard);
+
+/* ---- service ---------------------------------------------------------------------- */
+
+struct proxy_service;
+
+#define PROXY_WHY_BYTES 200
+
+/* 0, -ENOMEM, or PROXY_E_CONFIG with a sentence in `why` (which setting, what is wrong, what to write
+ * instead). */
+enum proxy_outcome { PROXY_E_CONFIG = 1 };
+NODISCARD int proxy_service_new(struct proxy_service **out, struct proxy_shard *shard,
+                                const struct proxy_service_config *config, const struct proxy_ops *ops,
+                                void *ctx, char why[PROXY_WHY_BYTES]);
+/* Ends every connection of it at once. NULL is fine. */
+void proxy_service_free(struct proxy_service *service);
+/* Idle connections close now, the others after their request; ops.drained follows (from the loop, also when
+ * there is nothing to wait for). For a reload: open the new service, hand new connections there, drain the
+ * old one. */
+void proxy_service_drain(struct proxy_service *service);
+
+/* How the connection came in. */
+struct proxy_arrival {
+    struct ip_port peer;  /* the client, as the tunnel knows it */
+    uint16_t listen_port; /* of ours */
+    bool tls;
+    bool funnel; /* through the public ingress: no identity, other prefixes */
+};
+
+/* The stream is taken over, also when the shard is full (then it is closed at once). */
+void proxy_accept(struct proxy_service *service, struct stream *downstream,
+                  const struct proxy_arrival *arrival);
+
+/* ---- counters ---------------------------------------------------------------------- */
+
+struct proxy_counters {
+    uint64_t connections;       /* accepted */
+    uint64_t requests[6];       /* by class of the status sent: [2] = 2xx; [0]: ended without a status */
+    uint64_t bytes_in;          /* request bodies and raw bytes, from clients */
+    uint64_t bytes_out;         /* response bodies and raw bytes, to clients */
+    uint64_t upgrades;          /* 101 */
+    uint64_t upstream_connects; /* new upstream connections */
+    uint64_t upstream_retries;  /* a kept connection turned out dead, the request went out again */
+    uint64_t proxy_errors;      /* the upstream's fault: not reachable, broke off, nonsense */
+    uint64_t client_aborts;     /* the client went away in the middle */
+    uint64_t refused;           /* answered here: malformed, limits, prefixes */
+    uint32_t active;            /* requests now */
+    uint32_t open;              /* downstream connections now */
+};
+
+const struct proxy_counters *proxy_service_counters(const struct proxy_service *service);
+
+#endif
