@@ -1,0 +1,154 @@
+#include "config/internal.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#define HOSTED_CONTROL_URL "https://controlplane.tailscale.com"
+#define AUTH_KEY_FILE_BYTES_MAX 4096
+
+static const char *first_set(const char *const *names)
+{
+    for (; *names; names++) {
+        const char *value = getenv(*names);
+
+        if (value && *value)
+            return value;
+    }
+    return NULL;
+}
+
+/* The user's configuration folder + "tsnet-" + the program's name in lower case: where tsnsrv keeps it. */
+static char *user_directory(const char *argv0)
+{
+    const char *slash = strrchr(argv0, '/');
+    const char *home = getenv("HOME"), *xdg = getenv("XDG_CONFIG_HOME");
+    char *path = NULL;
+    int n;
+
+    if (xdg && *xdg)
+        n = asprintf(&path, "%s/tsnet-%s", xdg, slash ? slash + 1 : argv0);
+    else
+        n = asprintf(&path, "%s/.config/tsnet-%s", home && *home ? home : "", slash ? slash + 1 : argv0);
+    if (n < 0)
+        return NULL;
+    for (char *c = strrchr(path, '/'); *c; c++)
+        *c = (char)tolower((unsigned char)*c);
+    return path;
+}
+
+static char *base_directory(const char *argv0, const char *state_flag)
+{
+    const char *env = getenv("TS_STATE_DIR");
+
+    if (state_flag && *state_flag)
+        return text_dup(span_from_str(state_flag));
+    if (env && *env)
+        return text_dup(span_from_str(env));
+    return user_directory(argv0);
+}
+
+static char *socket_in(const char *base)
+{
+    const char *env = getenv("MANYTAILS_SOCKET");
+    char *path;
+
+    if (env && *env)
+        return text_dup(span_from_str(env));
+    return asprintf(&path, "%s/manytails.sock", base) < 0 ? NULL : path;
+}
+
+char *config_default_socket(const char *argv0)
+{
+    char *base = base_directory(argv0, NULL);
+    char *path = base ? socket_in(base) : NULL;
+
+    free(base);
+    return path;
+}
+
+/* One service keeps using the base folder itself, as tsnsrv does; several get a folder each. */
+static int state_directories(struct config *c)
+{
+    for (size_t i = 0; i < c->service_count; i++) {
+        struct config_service *s = &c->services[i];
+        char *path;
+
+        if (*s->state_directory || !*s->name)
+            continue;
+        if (c->service_count == 1)
+            path = text_dup(span_from_str(c->base_directory));
+        else if (asprintf(&path, "%s/%s", c->base_directory, s->name) < 0)
+            path = NULL;
+        if (!path)
+            return -ENOMEM;
+        free(s->state_directory);
+        s->state_directory = path;
+    }
+    return 0;
+}
+
+/* The key in the file, blanks at both ends removed. */
+static char *read_auth_key(struct config *c, const struct config_service *s)
+{
+    char text[AUTH_KEY_FILE_BYTES_MAX + 1];
+    FILE *f = fopen(s->auth_key_path, "re");
+    char *key = NULL;
+    size_t n;
+
+    if (!f) {
+        problem(c, "service %s: authkeyPath \"%s\": %s", s->name, s->auth_key_path, err_text(errno));
+        return NULL;
+    }
+    n = fread(text, 1, sizeof(text), f);
+    fclose(f);
+    struct span trimmed = text_trim(span_make(text, n));
+    if (n > AUTH_KEY_FILE_BYTES_MAX || !trimmed.len)
+        problem(c, "service %s: authkeyPath \"%s\": %s", s->name, s->auth_key_path,
+                trimmed.len ? "too long for an auth key" : "the file is empty");
+    else
+        key = text_dup(trimmed);
+    explicit_bzero(text, sizeof(text));
+    return key;
+}
+
+static int auth_keys(struct config *c)
+{
+    static const char *const names[] = { "TS_AUTHKEY", "TS_AUTH_KEY", NULL };
+    const char *common = first_set(names);
+
+    for (size_t i = 0; i < c->service_count; i++) {
+        struct config_service *s = &c->services[i];
+
+        if (*s->auth_key_path)
+            s->auth_key = read_auth_key(c, s);
+        else if (common && !(s->auth_key = text_dup(span_from_str(common))))
+            return -ENOMEM;
+        if (s->auth_key && (text_starts_with(span_from_str(s->auth_key), "tskey-client-") ||
+                            text_starts_with(span_from_str(s->auth_key), "hskey-client-")))
+            problem(c, "service %s: OAuth client secrets are not supported by this version: give an auth key",
+                    s->name);
+    }
+    return 0;
+}
+
+int environment_apply(struct config *c, const char *argv0, const char *state_flag)
+{
+    static const char *const url_names[] = { "TS_URL", "TS_CONTROL_URL", NULL };
+    const char *url = first_set(url_names);
+
+    c->control_url = text_dup(span_from_str(url ? url : HOSTED_CONTROL_URL));
+    c->base_directory = base_directory(argv0, state_flag);
+    if (!c->control_url || !c->base_directory)
+        return -ENOMEM;
+    if (!c->socket_path || !*c->socket_path) {
+        free(c->socket_path);
+        c->socket_path = socket_in(c->base_directory);
+        if (!c->socket_path)
+            return -ENOMEM;
+    }
+    int r = state_directories(c);
+    return r ? r : auth_keys(c);
+}

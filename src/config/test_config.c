@@ -1,0 +1,270 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "config/config.h"
+
+#define ARGUMENTS_MAX 16
+
+static int load(struct config *c, const char *const *arguments)
+{
+    char *argv[ARGUMENTS_MAX + 1] = { (char *)(uintptr_t) "tsnsrv" };
+    int argc = 1;
+
+    for (; arguments[argc - 1]; argc++)
+        argv[argc] = (char *)(uintptr_t)arguments[argc - 1];
+    return config_load(c, argc, argv);
+}
+
+#define LOAD(c, ...) load((c), (const char *const[]) { __VA_ARGS__, NULL })
+
+static bool says(const struct buf *b, const char *text)
+{
+    struct span s = buf_span(b);
+
+    return s.len && memmem(s.data, s.len, text, strlen(text));
+}
+
+static int clean_environment(void **state)
+{
+    (void)state;
+    static const char *const names[] = { "TS_AUTHKEY",     "TS_AUTH_KEY",  "TS_URL",
+                                         "TS_CONTROL_URL", "TS_STATE_DIR", "MANYTAILS_SOCKET" };
+
+    for (size_t i = 0; i < COUNT_OF(names); i++)
+        unsetenv(names[i]);
+    setenv("XDG_CONFIG_HOME", "/nonexistent/config", 1);
+    return 0;
+}
+
+/* The command lines that tsnsrv accepts and refuses, less what we do not have. */
+static void single_service_command_lines(void **state)
+{
+    (void)state;
+    struct config c;
+
+    assert_int_equal(LOAD(&c, "-name", "foo", "-plaintext", "http://127.0.0.1:1"), 0);
+    assert_int_equal(c.service_count, 1);
+    assert_string_equal(c.services[0].name, "foo");
+    assert_string_equal(c.services[0].upstream, "http://127.0.0.1:1");
+    assert_string_equal(c.services[0].listen_address, ":443");
+    assert_string_equal(c.services[0].state_directory, "/nonexistent/config/tsnet-tsnsrv");
+    assert_true(c.services[0].strip_prefix);
+    config_free(&c);
+    assert_int_equal(LOAD(&c, "--name=foo", "-plaintext=true", "-upstreamUnixAddr=/tmp/foo.sock",
+                          "-ephemeral=true", "http://a"),
+                     0);
+    assert_true(c.services[0].ephemeral);
+    config_free(&c);
+    assert_int_equal(
+        LOAD(&c, "-name", "foo", "-plaintext", "-upstreamUnixAddr=/a", "-upstreamTCPAddr=b:1", "http://a"),
+        CONFIG_INVALID);
+    assert_true(says(&c.problems, "can only proxy to one address at a time"));
+    config_free(&c);
+    assert_int_equal(LOAD(&c, "-plaintext", "http://a"), CONFIG_INVALID);
+    assert_true(says(&c.problems, "tsnsrv needs a -name"));
+    config_free(&c);
+    assert_int_equal(LOAD(&c, "-name", "foo", "-plaintext", "http://a", "-ephemeral"), CONFIG_INVALID);
+    assert_true(says(&c.problems, "requires a destination URL"));
+    config_free(&c);
+    assert_int_equal(LOAD(&c, "-name", "foo", "-certificateFile", "x", "http://a"), CONFIG_INVALID);
+    assert_true(says(&c.problems, "the other must be provided"));
+    config_free(&c);
+}
+
+static void bad_flags_exit_with_two(void **state)
+{
+    (void)state;
+    struct config c;
+
+    assert_int_equal(LOAD(&c, "-plaintex"), CONFIG_BAD_FLAG);
+    assert_true(says(&c.problems, "did you mean -plaintext?"));
+    config_free(&c);
+    assert_int_equal(LOAD(&c, "-plaintext=maybe", "x"), CONFIG_BAD_FLAG);
+    assert_true(says(&c.problems, "invalid boolean value"));
+    config_free(&c);
+    assert_int_equal(LOAD(&c, "-timeout", "5"), CONFIG_BAD_FLAG);
+    config_free(&c);
+    assert_int_equal(LOAD(&c, "-name"), CONFIG_BAD_FLAG);
+    assert_true(says(&c.problems, "flag needs an argument: -name"));
+    config_free(&c);
+    assert_int_equal(LOAD(&c, "-funnel"), CONFIG_BAD_FLAG);
+    assert_true(says(&c.problems, "Funnel is not supported"));
+    config_free(&c);
+    assert_int_equal(LOAD(&c, "-help"), CONFIG_HELP);
+    config_free(&c);
+}
+
+static void service_lists(void **state)
+{
+    (void)state;
+    struct config c;
+
+    assert_int_equal(
+        LOAD(&c, "-service",
+             "name=web,upstream=http://a?x=1,plaintext=yes,prefix=/api,prefix=/b,tag=tag:a,tag=tag:b",
+             "-service",
+             "name=git,upstream=http://b,plaintext=1,upstreamHeader=X-A:1\\,2,stripPrefix=no,funnel=false"),
+        0);
+    assert_int_equal(c.service_count, 2);
+    assert_string_equal(c.services[0].upstream, "http://a?x=1");
+    assert_int_equal(c.services[0].prefixes.count, 2);
+    assert_string_equal(c.services[0].tags.items[1], "tag:b");
+    assert_string_equal(c.services[1].upstream_headers.items[0], "X-A: 1,2");
+    assert_false(c.services[1].strip_prefix);
+    assert_string_equal(c.services[1].state_directory, "/nonexistent/config/tsnet-tsnsrv/git");
+    config_free(&c);
+    static const char *const bad[][2] = {
+        { "upstream=http://a", "needs a -name" },
+        { "name=a", "upstream is required" },
+        { "name=a,upstream=b,funnel=maybe", "Funnel is not supported" },
+        { "name=a,upstream=b,timeout=notaduration", "parsing duration" },
+        { "name=a,upstream=b,nosuch=1", "unknown service configuration key: \"nosuch\"" },
+        { "name=a,upstream=b,", "" },
+        { "name=a,upstream=b,x", "invalid pair \"x\"" },
+        { "name=a,upstream=b,upstreamHeader=Invalid", "header format" },
+        { "name=a,upstream=b,prometheusAddr=:9100", "unknown service configuration key" },
+    };
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        int r = LOAD(&c, "-service", bad[i][0]);
+
+        if (*bad[i][1]) {
+            assert_int_equal(r, CONFIG_BAD_FLAG);
+            assert_true(says(&c.problems, bad[i][1]));
+        }
+        config_free(&c);
+    }
+    assert_int_equal(LOAD(&c, "-service", "name=a,upstream=b,plaintext=1", "-name", "x", "http://a"),
+                     CONFIG_INVALID);
+    assert_true(says(&c.problems, "cannot mix -service flag"));
+    config_free(&c);
+    assert_int_equal(
+        LOAD(&c, "-service", "name=a,upstream=b,plaintext=1", "-service", "name=a,upstream=c,plaintext=1"),
+        CONFIG_INVALID);
+    assert_true(says(&c.problems, "duplicate service name"));
+    config_free(&c);
+    assert_int_equal(LOAD(&c, "-service", "name=a,upstream=b,plaintext=1,tag=invalid"), CONFIG_INVALID);
+    assert_true(says(&c.problems, "tags must start with 'tag:'"));
+    config_free(&c);
+}
+
+static int load_yaml(struct config *c, const char *text)
+{
+    char path[] = "/tmp/manytails-config-XXXXXX";
+    int fd = mkstemp(path), r;
+
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    close(fd);
+    r = LOAD(c, "-config", path);
+    unlink(path);
+    return r;
+}
+
+static void yaml_files(void **state)
+{
+    (void)state;
+    struct config c;
+
+    assert_int_equal(
+        load_yaml(&c,
+                  "prometheusAddr: ':8888'\n"
+                  "services:\n"
+                  "  - name: web\n"
+                  "    upstream: http://127.0.0.1:8080\n"
+                  "    plaintext: yes\n"
+                  "    listenAddr: ':80'\n"
+                  "    tags: [tag:a, tag:b]\n"
+                  "    prefixes:\n      - /api\n"
+                  "    upstreamHeaders:\n      X-One: 'a: b'\n      X-Two: ''\n"
+                  "    timeout: 2m\n"
+                  "    funnel: false\n"
+                  "  - {name: git, upstream: 'http://b', plaintext: true, stateDir: /s, stripPrefix: off}\n"),
+        0);
+    assert_string_equal(c.prometheus_address, ":8888");
+    assert_int_equal(c.service_count, 2);
+    assert_true(c.services[0].plaintext);
+    assert_true(c.services[0].strip_prefix);
+    assert_int_equal(c.services[0].tags.count, 2);
+    assert_string_equal(c.services[0].upstream_headers.items[0], "X-One: a: b");
+    assert_string_equal(c.services[0].upstream_headers.items[1], "X-Two: ");
+    assert_true(c.services[0].timeout == 2 * MINUTE);
+    assert_false(c.services[1].strip_prefix);
+    assert_string_equal(c.services[1].state_directory, "/s");
+    config_free(&c);
+}
+
+/* Everything that is wrong is said at once, each with its place. */
+static void yaml_faults_are_collected(void **state)
+{
+    (void)state;
+    struct config c;
+
+    assert_int_equal(load_yaml(&c, "services:\n"
+                                   "  - name: web\n"
+                                   "    plaintext: maybe\n"
+                                   "    timeout: 5\n"
+                                   "    tags: tag:a\n"
+                                   "    funnel: true\n"
+                                   "    nmae: x\n"),
+                     CONFIG_INVALID);
+    assert_true(says(&c.problems, ":3:16: invalid boolean value"));
+    assert_true(says(&c.problems, ":4:14: parsing duration"));
+    assert_true(says(&c.problems, ":5:11: a list is expected for \"tags\""));
+    assert_true(says(&c.problems, ":6:13: Funnel is not supported"));
+    assert_true(says(&c.notices, ":7:5: unknown key \"nmae\" is ignored (did you mean \"name\"?)"));
+    config_free(&c);
+    static const struct {
+        const char *text, *problem;
+    } bad[] = {
+        { "", "at least one service" },
+        { "services: []", "at least one service" },
+        { "services:\n- upstream: a\n  plaintext: true", "needs a -name" },
+        { "services:\n- name: a\n  plaintext: true", "upstream URL is required" },
+        { "services:\n- {name: a, upstream: b, plaintext: true}\n- {name: a, upstream: b, plaintext: true}",
+          "duplicate service name" },
+        { "services:\n- &x {name: a, upstream: b, plaintext: true}\n- *x", "a service is a mapping" },
+        { "services:\n- name: [a", "did not find expected" },
+        { "- a", "must be a mapping" },
+        { "a: 1\n---\nb: 2\n", "only one document" },
+    };
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        assert_int_equal(load_yaml(&c, bad[i].text), CONFIG_INVALID);
+        assert_true(says(&c.problems, bad[i].problem));
+        config_free(&c);
+    }
+}
+
+static void keys_come_from_files_and_the_environment(void **state)
+{
+    (void)state;
+    struct config c;
+
+    setenv("TS_AUTHKEY", "hskey-1", 1);
+    setenv("TS_URL", "http://127.0.0.1:8080", 1);
+    setenv("TS_STATE_DIR", "/base", 1);
+    assert_int_equal(LOAD(&c, "-service", "name=a,upstream=b,plaintext=1", "-service",
+                          "name=b,upstream=b,plaintext=1,authkeyPath=/nonexistent/key"),
+                     CONFIG_INVALID);
+    assert_string_equal(c.services[0].auth_key, "hskey-1");
+    assert_string_equal(c.services[0].state_directory, "/base/a");
+    assert_string_equal(c.control_url, "http://127.0.0.1:8080");
+    assert_string_equal(c.socket_path, "/base/manytails.sock");
+    assert_true(says(&c.problems, "authkeyPath \"/nonexistent/key\": No such file"));
+    config_free(&c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(single_service_command_lines, clean_environment),
+        cmocka_unit_test_setup(bad_flags_exit_with_two, clean_environment),
+        cmocka_unit_test_setup(service_lists, clean_environment),
+        cmocka_unit_test_setup(yaml_files, clean_environment),
+        cmocka_unit_test_setup(yaml_faults_are_collected, clean_environment),
+        cmocka_unit_test_setup(keys_come_from_files_and_the_environment, clean_environment),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
