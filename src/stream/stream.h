@@ -10,7 +10,7 @@
  * never from inside a call of the owner, and their callback may do anything, closing the stream included.
  * A new owner of an old stream sets on_event and owner, and starts with a read and a write of its own.
  *
- * Thread: the loop's.  Memory: a TCP stream is one object of about 80 bytes and has no buffer;
+ * Thread: the loop's.  Memory: a TCP stream is one object of about 100 bytes and has no buffer;
  * other kinds say so themselves.  Errors: -errno; after one, the stream only wants to be closed, and
  * stream_failure puts into words what happened.
  */
@@ -50,9 +50,8 @@ static inline ssize_t stream_read(struct stream *s, void *out, size_t len)
     return s->ops->read(s, out, len);
 }
 
-/* How many of the bytes were taken (> 0, maybe fewer than given), -EAGAIN, other -errno. Before
- * STREAM_CONNECTED: -EAGAIN. After -EAGAIN the same bytes are offered again, or more behind them: TLS
- * may have begun to send the first of them. */
+/* How many of the bytes were taken (> 0, maybe fewer than given), -EAGAIN: none was, other -errno.
+ * Before STREAM_CONNECTED: -EAGAIN. What was taken is on its way, what was not may change. */
 static inline ssize_t stream_write(struct stream *s, struct span bytes)
 {
     return s->ops->write(s, bytes);
