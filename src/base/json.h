@@ -38,16 +38,16 @@ struct json_cursor {
     bool failed;   /* the text is not JSON here; what came before is good */
 };
 
-/* The kind of value that the text begins with; JSON_ABSENT if none. */
+/* The kind of value that the text begins with; JSON_KIND_ABSENT if none. */
 enum json_kind {
-    JSON_ABSENT,
-    JSON_NULL,
-    JSON_BOOL,
-    JSON_INTEGER,
-    JSON_REAL, /* json_text_kind says so for every number */
-    JSON_STRING,
-    JSON_ARRAY,
-    JSON_OBJECT,
+    JSON_KIND_ABSENT,
+    JSON_KIND_NULL,
+    JSON_KIND_BOOL,
+    JSON_KIND_INTEGER,
+    JSON_KIND_REAL, /* json_text_kind says so for every number */
+    JSON_KIND_STRING,
+    JSON_KIND_ARRAY,
+    JSON_KIND_OBJECT,
 };
 
 enum json_kind json_text_kind(struct span text);
@@ -72,7 +72,7 @@ NODISCARD int json_parse(struct span text, size_t bytes_max, struct json **out);
 void json_free(struct json *root);   /* NULL is fine */
 void json_freep(struct json **root); /* for OWNED */
 
-enum json_kind json_kind(const struct json *v); /* NULL: JSON_ABSENT */
+enum json_kind json_kind(const struct json *v); /* NULL: JSON_KIND_ABSENT */
 /* Member of an object; NULL if it is not there or v is no object. */
 const struct json *json_member(const struct json *v, const char *key);
 
@@ -95,9 +95,9 @@ enum json_got json_get_object(const struct json *v, const char *key, const struc
 enum json_got json_get_array(const struct json *v, const char *key, const struct json **out);
 
 /* Of a value itself. */
-bool json_string(const struct json *v, struct span *out);
-bool json_i64(const struct json *v, int64_t *out);
-bool json_bool(const struct json *v, bool *out);
+bool json_as_string(const struct json *v, struct span *out);
+bool json_as_i64(const struct json *v, int64_t *out);
+bool json_as_bool(const struct json *v, bool *out);
 
 /* Arrays; anything else has no elements. */
 size_t json_array_count(const struct json *v);
@@ -122,6 +122,7 @@ struct json_writer {
     struct buf *out;
     uint32_t used, object; /* one bit a level: something stands there already; it is an object */
     uint8_t depth;
+    bool keyed; /* json_put_key was called, its value is due */
     int error;
 };
 
