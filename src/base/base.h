@@ -60,6 +60,7 @@ const char *err_text(int r);
 #include "base/addr.h"
 #include "base/arena.h"
 #include "base/buf.h"
+#include "base/crc32.h"
 #include "base/json.h"
 #include "base/list.h"
 #include "base/log.h"
