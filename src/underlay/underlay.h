@@ -26,6 +26,7 @@
 #include "crypto/crypto.h"
 #include "ev/ev.h"
 #include "host/host.h"
+#include "tailcfg/tailcfg.h"
 
 #define UNDERLAY_NODES_MAX 4096     /* of one shard */
 #define UNDERLAY_ENDPOINTS_MAX 40   /* published for one socket */
@@ -106,25 +107,9 @@ void underlay_node_set_key(struct underlay_node *n, const struct public_key *nod
  * peers with one key: say false only when the last one is gone. -ENOSPC: UNDERLAY_SENDERS_MAX. */
 NODISCARD int underlay_node_knows(struct underlay_node *n, const struct public_key *disco_key, bool known);
 
-/* Relay regions, as the DERP map of the node's tailnet has them. Copied; nodes with equal maps share it,
- * and its measurements. Strings end with NUL; an empty ip is resolved from host_name. */
-enum underlay_family { UNDERLAY_FAMILY_RESOLVE, UNDERLAY_FAMILY_GIVEN, UNDERLAY_FAMILY_OFF };
-struct underlay_region_node {
-    const char *host_name;
-    enum underlay_family v4, v6;
-    struct ip ip_v4, ip_v6; /* if GIVEN */
-    uint16_t stun_port;     /* 0: does not answer STUN */
-    bool stun_only;         /* no relay there */
-};
-struct underlay_region {
-    uint16_t id;
-    double score; /* HomeParams: multiplies latency; 0: 1.0 */
-    bool avoid, no_measure_no_home;
-    const struct underlay_region_node *nodes;
-    size_t node_count;
-};
-NODISCARD int underlay_node_set_map(struct underlay_node *n, const struct underlay_region *regions,
-                                    size_t count, time_ns now);
+/* Relay regions of the node's tailnet; NULL: none (any more). Copied: nodes whose maps are equal share one
+ * copy and its measurements. -ENOSPC: UNDERLAY_MAPS_MAX. */
+NODISCARD int underlay_node_set_map(struct underlay_node *n, const struct tailcfg_derp_map *map, time_ns now);
 
 /* A frame of any kind came from this region (call it at most every few seconds): its relay is alive. */
 void underlay_relay_heard(struct underlay_node *n, uint16_t region, time_ns now);
