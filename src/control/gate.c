@@ -1,0 +1,379 @@
+#include "control/gate.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/utsname.h>
+
+/* ---- gate ---------------------------------------------------------------------------------------- */
+
+int control_gate_new(struct control_gate **out, const struct control_gate_config *config)
+{
+    struct control_gate *g = calloc(1, sizeof(*g));
+
+    if (!g)
+        return err_trace(-ENOMEM);
+    pthread_mutex_init(&g->lock, NULL);
+    list_init(&g->servers);
+    list_init(&g->shards);
+    g->handshakes_max =
+        config && config->handshakes_max ? config->handshakes_max : CONTROL_HANDSHAKES_DEFAULT;
+    *out = g;
+    return 0;
+}
+
+void control_gate_free(struct control_gate *g)
+{
+    struct list *link;
+
+    if (!g)
+        return;
+    must(list_empty(&g->shards));
+    while ((link = list_pop_front(&g->servers)))
+        free(LIST_ENTRY(link, struct gate_server, link));
+    pthread_mutex_destroy(&g->lock);
+    free(g);
+}
+
+static void lock(struct control_shard *s)
+{
+    pthread_mutex_lock(&s->gate->lock);
+}
+
+static void unlock(struct control_shard *s)
+{
+    pthread_mutex_unlock(&s->gate->lock);
+}
+
+/* Under the lock: something changed that a waiter may have waited for. */
+static void tell_waiting(struct control_gate *g)
+{
+    LIST_EACH (s, &g->shards, struct control_shard, link) {
+        if (!s->wants || s->letter_out)
+            continue;
+        s->wants = false;
+        s->letter_out = true;
+        ev_mailbox_post(s->mailbox, &s->letter);
+    }
+}
+
+/* ---- shard ----------------------------------------------------------------------------------------- */
+
+static void wake(struct list *waiters)
+{
+    struct gate_waiter *w = LIST_ENTRY(list_pop_front(waiters), struct gate_waiter, link);
+
+    ev_task_post(w->task);
+}
+
+/* Under the lock. Slots are given here, so that none is lost with a client that stops meanwhile. */
+static void serve(struct control_shard *s, struct shard_server *server)
+{
+    while (!list_empty(&server->for_key))
+        wake(&server->for_key);
+    while (!list_empty(&server->for_slot) && server->gate->handshakes < s->gate->handshakes_max) {
+        server->gate->handshakes++;
+        LIST_ENTRY(server->for_slot.next, struct gate_waiter, link)->slot = true;
+        wake(&server->for_slot);
+    }
+    if (!list_empty(&server->for_slot))
+        s->wants = true;
+}
+
+static void on_letter(void *owner, struct ev_letter *letter, time_ns now)
+{
+    struct control_shard *s = owner;
+
+    (void)letter;
+    (void)now;
+    lock(s);
+    s->letter_out = false;
+    LIST_EACH (server, &s->servers, struct shard_server, link)
+        serve(s, server);
+    unlock(s);
+}
+
+static void on_unzip_timer(struct ev_timer *t, time_ns now)
+{
+    struct control_shard *s = CONTAINER_OF(t, struct control_shard, unzip_timer);
+
+    if (now - s->unzip_used >= SHARD_UNZIP_IDLE)
+        unzip_deinit(&s->unzip);
+    else
+        ev_timer_set(t, s->unzip_used + SHARD_UNZIP_IDLE);
+}
+
+int control_shard_new(struct control_shard **out, struct control_gate *gate, struct ev_loop *loop)
+{
+    struct control_shard *s = calloc(1, sizeof(*s));
+    struct utsname os;
+    int r = s ? 0 : -ENOMEM;
+
+    if (!r)
+        r = ev_mailbox_new(&s->mailbox, loop, on_letter, s);
+    if (r) {
+        free(s);
+        return err_trace(r);
+    }
+    s->gate = gate;
+    s->loop = loop;
+    list_init(&s->servers);
+    ev_timer_init(&s->unzip_timer, loop, on_unzip_timer);
+    if (uname(&os) == 0) {
+        snprintf(s->os_version, sizeof(s->os_version), "%s", os.release);
+        snprintf(s->machine, sizeof(s->machine), "%s", os.machine);
+    }
+    lock(s);
+    list_push_back(&gate->shards, &s->link);
+    unlock(s);
+    *out = s;
+    return 0;
+}
+
+void control_shard_free(struct control_shard *s)
+{
+    if (!s)
+        return;
+    must(!s->clients && list_empty(&s->servers));
+    lock(s);
+    list_remove(&s->link);
+    unlock(s);
+    ev_mailbox_free(s->mailbox);
+    ev_timer_stop(&s->unzip_timer);
+    unzip_deinit(&s->unzip);
+    free(s);
+}
+
+int shard_unzip(struct control_shard *s, struct span message, struct buf *room, struct span *out, time_ns now)
+{
+    s->unzip_used = now;
+    if (!ev_timer_running(&s->unzip_timer))
+        ev_timer_set(&s->unzip_timer, now + SHARD_UNZIP_IDLE);
+    return unzip_message(&s->unzip, message, room, out);
+}
+
+/* ---- servers ------------------------------------------------------------------------------------------ */
+
+/* Under the lock. */
+static int gate_server_get(struct control_gate *g, const char *url, struct gate_server **out)
+{
+    struct gate_server *server;
+
+    LIST_EACH (known, &g->servers, struct gate_server, link)
+        if (strcmp(known->url, url) == 0) {
+            known->shards++;
+            *out = known;
+            return 0;
+        }
+    if (g->server_count >= GATE_SERVERS_MAX)
+        return -ENOSPC;
+    server = calloc(1, sizeof(*server));
+    if (!server)
+        return -ENOMEM;
+    snprintf(server->url, sizeof(server->url), "%s", url);
+    server->shards = 1;
+    list_push_back(&g->servers, &server->link);
+    g->server_count++;
+    *out = server;
+    return 0;
+}
+
+static int shard_server_new(struct control_shard *s, const struct control_url *url, struct shard_server **out)
+{
+    struct shard_server *server = calloc(1, sizeof(*server));
+    int r;
+
+    if (!server)
+        return err_trace(-ENOMEM);
+    lock(s);
+    r = gate_server_get(s->gate, url->text, &server->gate);
+    unlock(s);
+    if (r) {
+        free(server);
+        return err_trace(r);
+    }
+    server->url = *url;
+    list_init(&server->for_slot);
+    list_init(&server->for_key);
+    list_push_back(&s->servers, &server->link);
+    *out = server;
+    return 0;
+}
+
+int shard_server_get(struct control_shard *s, const struct control_url *url, struct shard_server **out)
+{
+    struct shard_server *found = NULL;
+    int r;
+
+    LIST_EACH (known, &s->servers, struct shard_server, link)
+        if (strcmp(known->url.text, url->text) == 0)
+            found = known;
+    if (!found) {
+        r = shard_server_new(s, url, &found);
+        if (r)
+            return r;
+    }
+    found->clients++;
+    s->clients++;
+    lock(s);
+    found->gate->clients++;
+    unlock(s);
+    *out = found;
+    return 0;
+}
+
+void shard_server_put(struct control_shard *s, struct shard_server *server)
+{
+    s->clients--;
+    lock(s);
+    server->gate->clients--;
+    unlock(s);
+    if (--server->clients)
+        return;
+    must(list_empty(&server->for_slot) && list_empty(&server->for_key));
+    /* The gate's entry goes with its last shard, and the key with it. */
+    lock(s);
+    if (!--server->gate->shards) {
+        list_remove(&server->gate->link);
+        s->gate->server_count--;
+        free(server->gate);
+    }
+    unlock(s);
+    list_remove(&server->link);
+    free(server);
+}
+
+/* ---- slots -----------------------------------------------------------------------------------------------
+ */
+
+bool gate_enter(struct control_shard *s, struct shard_server *server, struct gate_waiter *w)
+{
+    if (w->slot)
+        return true;
+    gate_unwait(w);
+    lock(s);
+    w->slot = server->gate->handshakes < s->gate->handshakes_max && list_empty(&server->for_slot);
+    if (w->slot)
+        server->gate->handshakes++;
+    else
+        s->wants = true;
+    unlock(s);
+    if (!w->slot)
+        list_push_back(&server->for_slot, &w->link);
+    return w->slot;
+}
+
+void gate_leave(struct control_shard *s, struct shard_server *server, struct gate_waiter *w)
+{
+    if (!w->slot)
+        return;
+    w->slot = false;
+    lock(s);
+    must(server->gate->handshakes > 0);
+    server->gate->handshakes--;
+    tell_waiting(s->gate);
+    unlock(s);
+}
+
+void gate_unwait(struct gate_waiter *w)
+{
+    list_remove(&w->link);
+}
+
+unsigned gate_clients(struct control_shard *s, struct shard_server *server)
+{
+    unsigned n;
+
+    lock(s);
+    n = server->gate->clients;
+    unlock(s);
+    return n;
+}
+
+/* ---- server keys
+ * --------------------------------------------------------------------------------------------- */
+
+enum gate_key_state gate_key_get(struct control_shard *s, struct shard_server *server, struct gate_waiter *w,
+                                 struct public_key *key, unsigned *failures_seen)
+{
+    struct gate_server *g = server->gate;
+    enum gate_key_state state;
+
+    lock(s);
+    state = g->key_state;
+    *failures_seen = g->key_failures;
+    if (state == GATE_KEY_KNOWN)
+        *key = g->key;
+    if (state == GATE_KEY_NONE)
+        g->key_state = GATE_KEY_FETCHING;
+    if (state == GATE_KEY_FETCHING)
+        s->wants = true;
+    unlock(s);
+    if (state == GATE_KEY_FETCHING) {
+        gate_unwait(w);
+        list_push_back(&server->for_key, &w->link);
+    }
+    return state;
+}
+
+void gate_key_done(struct control_shard *s, struct shard_server *server, const struct public_key *key,
+                   const char *failure)
+{
+    struct gate_server *g = server->gate;
+
+    lock(s);
+    must(g->key_state == GATE_KEY_FETCHING);
+    if (key) {
+        g->key = *key;
+        g->key_state = GATE_KEY_KNOWN;
+    } else {
+        g->key_state = GATE_KEY_NONE;
+    }
+    if (failure) {
+        g->key_failures++;
+        snprintf(g->key_failure, sizeof(g->key_failure), "%s", failure);
+    }
+    tell_waiting(s->gate);
+    unlock(s);
+}
+
+bool gate_key_failed(struct shard_server *server, struct control_shard *s, unsigned failures_seen,
+                     char why[GATE_REASON_BYTES])
+{
+    bool failed;
+
+    lock(s);
+    failed = server->gate->key_failures != failures_seen && server->gate->key_state != GATE_KEY_KNOWN;
+    if (failed)
+        memcpy(why, server->gate->key_failure, GATE_REASON_BYTES);
+    unlock(s);
+    return failed;
+}
+
+void gate_key_forget(struct control_shard *s, struct shard_server *server, const struct public_key *wrong)
+{
+    lock(s);
+    if (server->gate->key_state == GATE_KEY_KNOWN && public_key_equal(&server->gate->key, wrong))
+        server->gate->key_state = GATE_KEY_NONE;
+    unlock(s);
+}
+
+/* ---- registrations
+ * --------------------------------------------------------------------------------------------- */
+
+time_ns gate_registrations_after(struct control_shard *s, struct shard_server *server)
+{
+    time_ns after;
+
+    lock(s);
+    after = server->gate->registrations_after;
+    unlock(s);
+    return after;
+}
+
+void gate_postpone_registrations(struct control_shard *s, struct shard_server *server, time_ns until)
+{
+    lock(s);
+    server->gate->registrations_after = MAX(server->gate->registrations_after, until);
+    unlock(s);
+}

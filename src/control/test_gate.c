@@ -1,0 +1,208 @@
+#include "check.h"
+
+#include "control/gate.h"
+
+/* Two shards on two loops of one thread: letters and tasks run when the test turns the loop. */
+struct node {
+    struct gate_waiter waiter;
+    struct ev_task task;
+    struct shard_server *server;
+    unsigned turns;
+};
+
+static struct ev_loop *loops[2];
+static struct control_gate *gate;
+static struct control_shard *shards[2];
+
+static void on_turn(struct ev_task *t, time_ns now)
+{
+    (void)now;
+    CONTAINER_OF(t, struct node, task)->turns++;
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    assert_int_equal(control_gate_new(&gate, &(struct control_gate_config) { .handshakes_max = 2 }), 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(ev_loop_new(&loops[i]), 0);
+        assert_int_equal(control_shard_new(&shards[i], gate, loops[i]), 0);
+    }
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        control_shard_free(shards[i]);
+        ev_loop_free(loops[i]);
+    }
+    control_gate_free(gate);
+    return 0;
+}
+
+static void join(struct node *n, int shard, const char *url)
+{
+    struct control_url parsed;
+
+    *n = (struct node) { 0 };
+    assert_null(control_url_parse(span_from_str(url), &parsed));
+    assert_int_equal(shard_server_get(shards[shard], &parsed, &n->server), 0);
+    ev_task_init(&n->task, loops[shard], on_turn);
+    n->waiter.task = &n->task;
+}
+
+static void part(struct node *n, int shard)
+{
+    gate_leave(shards[shard], n->server, &n->waiter);
+    gate_unwait(&n->waiter);
+    ev_task_cancel(&n->task);
+    shard_server_put(shards[shard], n->server);
+}
+
+static void turn(void)
+{
+    for (int i = 0; i < 6; i++)
+        assert_true(ev_loop_turn(loops[i % 2], 0) >= 0);
+}
+
+#define A "https://a.example"
+
+static void slots_are_limited_per_server_and_given_in_order(void **state)
+{
+    (void)state;
+    struct node n[5], other;
+
+    for (int i = 0; i < 5; i++)
+        join(&n[i], 0, A);
+    join(&other, 0, "https://b.example");
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(gate_enter(shards[0], n[i].server, &n[i].waiter), i < 2);
+    assert_true(gate_enter(shards[0], other.server, &other.waiter));
+    assert_int_equal(gate_clients(shards[0], n[0].server), 5);
+    gate_leave(shards[0], n[1].server, &n[1].waiter);
+    turn();
+    assert_int_equal(n[2].turns, 1);
+    assert_true(gate_enter(shards[0], n[2].server, &n[2].waiter));
+    assert_int_equal(n[3].turns, 0);
+    /* One that waits goes away; the one behind it gets the slot. */
+    part(&n[3], 0);
+    gate_leave(shards[0], n[0].server, &n[0].waiter);
+    turn();
+    assert_int_equal(n[4].turns, 1);
+    /* A slot that was given but not taken up comes back. */
+    assert_false(gate_enter(shards[0], n[0].server, &n[0].waiter));
+    part(&n[4], 0);
+    turn();
+    assert_int_equal(n[0].turns, 1);
+    for (int i = 0; i < 3; i++)
+        part(&n[i], 0);
+    part(&other, 0);
+}
+
+static void slots_pass_from_thread_to_thread(void **state)
+{
+    (void)state;
+    struct node a[2], b;
+
+    join(&a[0], 0, A);
+    join(&a[1], 0, A);
+    join(&b, 1, A);
+    assert_true(gate_enter(shards[0], a[0].server, &a[0].waiter));
+    assert_true(gate_enter(shards[0], a[1].server, &a[1].waiter));
+    assert_false(gate_enter(shards[1], b.server, &b.waiter));
+    assert_int_equal(gate_clients(shards[1], b.server), 3);
+    gate_leave(shards[0], a[0].server, &a[0].waiter);
+    turn();
+    assert_int_equal(b.turns, 1);
+    assert_true(b.waiter.slot);
+    part(&a[0], 0);
+    part(&a[1], 0);
+    part(&b, 1);
+}
+
+static void key_is_fetched_once_for_all(void **state)
+{
+    (void)state;
+    struct node n[3];
+    struct public_key key = { { 7 } }, got = { { 0 } };
+    unsigned seen;
+    char why[GATE_REASON_BYTES];
+
+    for (int i = 0; i < 3; i++)
+        join(&n[i], i == 2, A);
+    assert_int_equal(gate_key_get(shards[0], n[0].server, &n[0].waiter, &got, &seen), GATE_KEY_NONE);
+    assert_int_equal(gate_key_get(shards[0], n[1].server, &n[1].waiter, &got, &seen), GATE_KEY_FETCHING);
+    assert_int_equal(gate_key_get(shards[1], n[2].server, &n[2].waiter, &got, &seen), GATE_KEY_FETCHING);
+    gate_key_done(shards[0], n[0].server, &key, NULL);
+    turn();
+    assert_int_equal(n[1].turns + n[2].turns, 2);
+    assert_false(gate_key_failed(n[1].server, shards[0], seen, why));
+    assert_int_equal(gate_key_get(shards[1], n[2].server, &n[2].waiter, &got, &seen), GATE_KEY_KNOWN);
+    assert_true(public_key_equal(&got, &key));
+    /* Somebody else's stale key does not spoil the new one. */
+    gate_key_forget(shards[0], n[0].server, &(struct public_key) { { 8 } });
+    assert_int_equal(gate_key_get(shards[1], n[2].server, &n[2].waiter, &got, &seen), GATE_KEY_KNOWN);
+    gate_key_forget(shards[0], n[0].server, &key);
+    assert_int_equal(gate_key_get(shards[1], n[2].server, &n[2].waiter, &got, &seen), GATE_KEY_NONE);
+    gate_key_done(shards[1], n[2].server, NULL, NULL);
+    for (int i = 0; i < 3; i++)
+        part(&n[i], i == 2);
+}
+
+static void failed_fetch_is_told_to_those_who_waited_and_given_up_one_is_taken_over(void **state)
+{
+    (void)state;
+    struct node n[2];
+    struct public_key got;
+    unsigned seen;
+    char why[GATE_REASON_BYTES];
+
+    join(&n[0], 0, A);
+    join(&n[1], 1, A);
+    assert_int_equal(gate_key_get(shards[0], n[0].server, &n[0].waiter, &got, &seen), GATE_KEY_NONE);
+    assert_int_equal(gate_key_get(shards[1], n[1].server, &n[1].waiter, &got, &seen), GATE_KEY_FETCHING);
+    gate_key_done(shards[0], n[0].server, NULL, "connection refused");
+    turn();
+    assert_int_equal(n[1].turns, 1);
+    assert_true(gate_key_failed(n[1].server, shards[1], seen, why));
+    assert_string_equal(why, "connection refused");
+    assert_int_equal(gate_key_get(shards[0], n[0].server, &n[0].waiter, &got, &seen), GATE_KEY_NONE);
+    assert_int_equal(gate_key_get(shards[1], n[1].server, &n[1].waiter, &got, &seen), GATE_KEY_FETCHING);
+    gate_key_done(shards[0], n[0].server, NULL, NULL);
+    turn();
+    assert_false(gate_key_failed(n[1].server, shards[1], seen, why));
+    assert_int_equal(gate_key_get(shards[1], n[1].server, &n[1].waiter, &got, &seen), GATE_KEY_NONE);
+    gate_key_done(shards[1], n[1].server, NULL, NULL);
+    part(&n[0], 0);
+    part(&n[1], 1);
+}
+
+static void retry_after_is_shared(void **state)
+{
+    (void)state;
+    struct node n[2];
+
+    join(&n[0], 0, A);
+    join(&n[1], 1, A);
+    gate_postpone_registrations(shards[0], n[0].server, 70 * SEC);
+    gate_postpone_registrations(shards[0], n[0].server, 60 * SEC);
+    assert_int_equal(gate_registrations_after(shards[1], n[1].server), 70 * SEC);
+    part(&n[0], 0);
+    part(&n[1], 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(slots_are_limited_per_server_and_given_in_order, setup, teardown),
+        cmocka_unit_test_setup_teardown(slots_pass_from_thread_to_thread, setup, teardown),
+        cmocka_unit_test_setup_teardown(key_is_fetched_once_for_all, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            failed_fetch_is_told_to_those_who_waited_and_given_up_one_is_taken_over, setup, teardown),
+        cmocka_unit_test_setup_teardown(retry_after_is_shared, setup, teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
