@@ -19,6 +19,7 @@
 #include "crypto/crypto.h"
 #include "ev/ev.h"
 #include "tailcfg/tailcfg.h"
+#include "tls/tls.h"
 
 #define CONTROL_CAPABILITY_VERSION 130 /* what we claim: satisfies headscale, obliges to nothing we lack */
 #define CONTROL_URL_BYTES_MAX 512
@@ -76,14 +77,15 @@ struct control_keys {
     struct public_key old_node; /* the node key before this one; zero: none */
 };
 
-/* Everything is copied. Text may be NULL where it says so. */
+/* Everything is copied, of `tls` a reference is taken. Text may be NULL where it says so. */
 struct control_config {
     const char *name;        /* of the node, for the log */
     const char *control_url; /* see control_url_check */
     const char *hostname;    /* asked for; the netmap says what it became */
     const char *auth_key;    /* NULL or "": interactive login. Secret: never logged */
-    const char *ca_file;     /* PEM roots instead of the system's; NULL: the system's */
+    struct tls_client *tls;  /* the roots to trust; one for all nodes that trust the same. NULL: http only */
     bool ephemeral;
+    bool have_netmap;                /* a stored one is in use: the status says so while the server is away */
     const char *const *request_tags; /* "tag:x"; left out while an auth key is used that refuses them */
     size_t request_tag_count;
     struct secret_key machine_key; /* one per node: headscale merges nodes that share one */
@@ -121,7 +123,6 @@ struct control_ops {
     void (*logged_out)(void *owner, bool done);
 };
 
-/* 0, or an outcome with a sentence in *why (static text) that says what to write instead. */
 enum control_outcome {
     CONTROL_E_URL = 1, /* not a usable control URL */
     CONTROL_E_CONFIG,  /* hostname, tag or key out of bounds */
@@ -146,26 +147,23 @@ void control_client_report_changed(struct control_client *c);
 NODISCARD int control_client_set_auth_key(struct control_client *c, const char *auth_key);
 /* A fresh node key and a registration now: what a person asks for, or the owner when the key expires. */
 void control_client_login(struct control_client *c);
-/* The node key's end, 0: never. The client renews it by itself when it passes (or before, if it can do so
- * without a person). The owner tells it what the self node says. `control_now` is wall time corrected by the
- * server's ControlTime. */
-void control_client_set_key_expiry(struct control_client *c, int64_t expiry_wall_ns, int64_t control_now_ns);
 /* Tells the server that this node is gone; ephemeral nodes vanish at once. Ends with ops.logged_out. */
 void control_client_logout(struct control_client *c);
 
 struct control_status {
     enum control_state state;
-    const char *sentence; /* for people: where we are, what failed, when it is tried again */
-    const char *auth_url; /* NULL: none */
-    time_ns since;        /* of `state` */
-    time_ns retry_at;     /* TIME_NEVER: nothing waits */
-    time_ns last_message; /* of the map stream; 0: never */
-    bool stream_open;     /* a netmap came on the stream that is open now */
-    unsigned failures;    /* in a row */
+    char sentence[CONTROL_SENTENCE_BYTES]; /* for people: where we are, what failed, when it is tried again */
+    const char *auth_url;                  /* NULL: none; until the next callback */
+    time_ns since;                         /* of `state` */
+    time_ns retry_at;                      /* TIME_NEVER: nothing waits */
+    time_ns last_message;                  /* of the map stream; 0: never */
+    int64_t key_expiry;                    /* of the node key, wall clock; 0: never or unknown */
+    int64_t clock_error; /* what the server's clock is ahead of ours; 0 when less than a minute */
+    bool stream_open;    /* a netmap came on the stream that is open now */
+    unsigned failures;   /* in a row */
     uint64_t connects, registrations, maps, keepalives, updates, pings, stream_bytes;
 };
 
-/* Spans until the next call or callback. */
 void control_client_status(const struct control_client *c, time_ns now, struct control_status *out);
 struct public_key control_client_node_key(const struct control_client *c); /* in use now; zero: none */
 
