@@ -1,38 +1,33 @@
-/* Server bytes against the HTTP/2 client: whole, and again in small pieces; both must tell the same story. */
+/* Server bytes against the HTTP/2 client, whole and in small pieces: every request ends exactly once, nothing
+ * comes after its end, and what waits to be sent stays within its limit. The two stories need not be equal:
+ * what was answered in between, and how much of a body that turns out too long was handed over, depends on
+ * the pieces. */
 #include <stdlib.h>
 
 #include "http/http.h"
 
 struct story {
-    uint64_t hash;
     size_t ended, started;
+    bool over[64]; /* by request id / 2 */
     struct h2_client *client;
 };
 
-static void note(struct story *s, const void *data, size_t len)
-{
-    const uint8_t *b = data;
-
-    for (size_t i = 0; i < len; i++)
-        s->hash = (s->hash ^ b[i]) * 0x100000001b3u;
-}
-
 static void on_head(void *ctx, uint32_t id, int status, const struct h2_header *headers, size_t count)
 {
-    must(count <= H2_HEADERS_MAX);
-    note(ctx, &id, sizeof(id));
-    note(ctx, &status, sizeof(status));
-    for (size_t i = 0; i < count; i++) {
-        note(ctx, headers[i].name.data, headers[i].name.len);
-        note(ctx, headers[i].value.data, headers[i].value.len);
-    }
+    struct story *s = ctx;
+    size_t sum = 0;
+
+    must(!s->over[id / 2] && count <= H2_HEADERS_MAX && (status < 100 || status >= 200));
+    for (size_t i = 0; i < count; i++)
+        sum += headers[i].name.len + headers[i].value.len;
+    must(sum <= H2_HEAD_BYTES_MAX);
 }
 
 static void on_body(void *ctx, uint32_t id, struct span bytes)
 {
     struct story *s = ctx;
 
-    note(s, bytes.data, bytes.len);
+    must(!s->over[id / 2]);
     h2_client_consumed(s->client, id, bytes.len);
 }
 
@@ -40,21 +35,22 @@ static void on_ended(void *ctx, uint32_t id, enum h2_end why, uint32_t code)
 {
     struct story *s = ctx;
 
-    (void)id;
+    (void)why;
     (void)code;
-    note(s, h2_end_text(why), 4);
+    must(!s->over[id / 2]);
+    s->over[id / 2] = true;
     s->ended++;
 }
 
 static const struct h2_request_ops ops = { on_head, on_body, on_ended };
 
-static struct story tell(struct span bytes, size_t piece)
+static void tell(struct span bytes, size_t piece)
 {
     struct h2_request q = { .method = span_from_str("POST"),
                             .authority = span_from_str("c.test"),
                             .path = span_from_str("/machine/map"),
                             .body = span_from_str("{}") };
-    struct story s = { .hash = 1 };
+    struct story s = { 0 };
     uint8_t scratch[H2_SCRATCH_BYTES];
     uint32_t id;
     int r = 0;
@@ -74,19 +70,14 @@ static struct story tell(struct span bytes, size_t piece)
     must(h2_client_running(s.client) == s.started - s.ended);
     h2_client_free(s.client);
     must(s.ended == s.started);
-    return s;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-    struct story whole, pieces;
-
     if (!len)
         return 0;
-    /* Body pieces follow the frames, so only the sum of the bytes may be compared: the hash is bytewise. */
-    whole = tell(span_make(data, len), len);
-    pieces = tell(span_make(data, len), 1 + len % 7);
-    must(whole.hash == pieces.hash);
+    tell(span_make(data, len), len);
+    tell(span_make(data, len), 1 + len % 7);
     return 0;
 }

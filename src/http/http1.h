@@ -88,6 +88,8 @@ struct http1 {
     uint16_t field_limit, lines;
     uint16_t chunk_line; /* bytes of the current chunk line */
     uint8_t role, state, fault, blank_lines;
+    bool cr;            /* the last byte collected was a CR */
+    bool started;       /* the first line is parsed */
     bool answers_head;  /* the response to a HEAD */
     bool asked_upgrade; /* a 101 is fine */
     alignas(8) uint8_t chunk_parser[HTTP1_CHUNK_PARSER_BYTES];
