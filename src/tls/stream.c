@@ -1,0 +1,417 @@
+/* A TLS stream: OpenSSL's records go through our BIO straight into the stream below.
+ *
+ * The BIO never refuses bytes: what the stream below does not take waits in `out`. So a record is
+ * either not made yet or taken for good, and an owner whose write said -EAGAIN may come back with
+ * other bytes (OpenSSL alone would insist on the same ones). No record is made while `out` is not
+ * empty, which is the back-pressure and the bound.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "tls/internal.h"
+
+#define RECORD_BYTES 16384
+#define GATHER_FROM 4096 /* a first piece of this size goes alone: copying would cost more than a record */
+
+/* ---- the BIO ---------------------------------------------------------------- */
+
+static void below_broke(struct tls_stream *t, ssize_t r)
+{
+    t->below_failed = true;
+    t->error = (int)r;
+}
+
+/* Hands on as much as goes; false if the stream below is broken. */
+static bool flush_out(struct tls_stream *t)
+{
+    while (t->out.len) {
+        ssize_t n = stream_write(t->below, buf_span(&t->out));
+
+        if (n == -EAGAIN)
+            return true;
+        if (n < 0) {
+            below_broke(t, n);
+            return false;
+        }
+        buf_consume(&t->out, (size_t)n);
+    }
+    buf_trim(&t->out);
+    return true;
+}
+
+static int bio_write(BIO *bio, const char *data, int len)
+{
+    struct tls_stream *t = BIO_get_data(bio);
+    struct span rest = span_make(data, (size_t)len);
+
+    BIO_clear_retry_flags(bio);
+    while (rest.len && !t->out.len) {
+        ssize_t n = stream_write(t->below, rest);
+
+        if (n == -EAGAIN)
+            break;
+        if (n < 0) {
+            below_broke(t, n);
+            return -1;
+        }
+        rest = span_slice(rest, (size_t)n, rest.len);
+    }
+    if (rest.len) {
+        int r = buf_append(&t->out, rest);
+
+        if (r) {
+            t->error = r;
+            return -1;
+        }
+    }
+    return len;
+}
+
+static int bio_read(BIO *bio, char *out, int len)
+{
+    struct tls_stream *t = BIO_get_data(bio);
+    ssize_t n = stream_read(t->below, out, (size_t)len);
+
+    BIO_clear_retry_flags(bio);
+    if (n == -EAGAIN) {
+        BIO_set_retry_read(bio);
+        return -1;
+    }
+    if (n < 0) {
+        below_broke(t, n);
+        return -1;
+    }
+    if (n == 0)
+        t->below_ended = true;
+    return (int)n;
+}
+
+static long bio_ctrl(BIO *bio, int command, long number, void *pointer)
+{
+    const struct tls_stream *t = BIO_get_data(bio);
+
+    (void)number;
+    (void)pointer;
+    switch (command) {
+    case BIO_CTRL_FLUSH:
+        return 1;
+    case BIO_CTRL_EOF:
+        return t->below_ended;
+    default:
+        return 0;
+    }
+}
+
+BIO_METHOD *tls_bio_method_new(void)
+{
+    BIO_METHOD *m = BIO_meth_new(BIO_TYPE_SOURCE_SINK, "stream");
+
+    if (m && (!BIO_meth_set_write(m, bio_write) || !BIO_meth_set_read(m, bio_read) ||
+              !BIO_meth_set_ctrl(m, bio_ctrl))) {
+        BIO_meth_free(m);
+        return NULL;
+    }
+    return m;
+}
+
+/* ---- calls into OpenSSL --------------------------------------------------------- */
+
+/* What a call that returned r <= 0 means: 0 the other side's end, -EAGAIN, or an error that stays. */
+static ssize_t settle(struct tls_stream *t, int r)
+{
+    int kind = SSL_get_error(t->ssl, r);
+
+    switch (kind) {
+    case SSL_ERROR_WANT_READ:
+    case SSL_ERROR_WANT_WRITE:
+    case SSL_ERROR_WANT_CLIENT_HELLO_CB:
+        return -EAGAIN;
+    case SSL_ERROR_ZERO_RETURN:
+        return 0;
+    default:
+        break;
+    }
+    t->stage = TLS_BROKEN;
+    t->ssl_error = ERR_peek_last_error();
+    if (!t->error)
+        t->error = t->below_ended ? -ECONNRESET : -EPROTO;
+    ERR_clear_error();
+    return t->error;
+}
+
+/* close_notify once the handshake is done, the half-close below once it went. */
+static void shutdown_go_on(struct tls_stream *t)
+{
+    if (!t->shutdown_wanted || t->stage != TLS_OPEN)
+        return;
+    if (!t->shutdown_sent) {
+        t->shutdown_sent = true;
+        ERR_clear_error();
+        if (SSL_shutdown(t->ssl) < 0)
+            ERR_clear_error(); /* reading will meet the reason */
+    }
+    if (!t->out.len)
+        stream_shutdown(t->below);
+}
+
+/* One step of the handshake; the events it is worth. */
+static unsigned handshake_go_on(struct tls_stream *t)
+{
+    int r;
+
+    ERR_clear_error();
+    r = SSL_do_handshake(t->ssl);
+    if (r != 1)
+        return settle(t, r) == -EAGAIN ? 0 : STREAM_FAILED;
+    t->stage = TLS_OPEN;
+    t->connected = true;
+    if (t->client) {
+        free(t->name);
+        t->name = NULL;
+    }
+    /* Bytes behind the handshake may already be here, with no edge to come for them. */
+    return STREAM_CONNECTED | STREAM_WRITABLE | STREAM_READABLE;
+}
+
+static ssize_t tls_read(struct stream *s, void *out, size_t len)
+{
+    struct tls_stream *t = CONTAINER_OF(s, struct tls_stream, base);
+    size_t n = 0;
+    int r;
+
+    if (t->stage != TLS_OPEN)
+        return t->stage == TLS_BROKEN ? t->error : -EAGAIN;
+    ERR_clear_error();
+    r = SSL_read_ex(t->ssl, out, len, &n);
+    if (r == 1)
+        return (ssize_t)n;
+    /* A ticket that came meanwhile has left a write buffer of 16 KB behind, in spite of RELEASE_BUFFERS. */
+    SSL_free_buffers(t->ssl);
+    return settle(t, r);
+}
+
+static ssize_t tls_write(struct stream *s, struct span bytes)
+{
+    struct tls_stream *t = CONTAINER_OF(s, struct tls_stream, base);
+    size_t n = 0;
+    int r;
+
+    if (t->stage != TLS_OPEN)
+        return t->stage == TLS_BROKEN ? t->error : -EAGAIN;
+    if (t->shutdown_wanted)
+        return -EPIPE;
+    if (!flush_out(t)) {
+        t->stage = TLS_BROKEN;
+        return t->error;
+    }
+    if (t->out.len || !bytes.len)
+        return -EAGAIN;
+    ERR_clear_error();
+    r = SSL_write_ex(t->ssl, bytes.data, MIN(bytes.len, (size_t)RECORD_BYTES), &n);
+    return r == 1 ? (ssize_t)n : settle(t, r);
+}
+
+/* Several small pieces in one record. */
+static ssize_t tls_writev(struct stream *s, const struct span *parts, size_t count)
+{
+    uint8_t record[RECORD_BYTES];
+    size_t len = 0;
+
+    while (count && !parts->len)
+        parts++, count--;
+    if (!count)
+        return -EAGAIN;
+    if (count == 1 || parts->len >= GATHER_FROM)
+        return tls_write(s, *parts);
+    for (size_t i = 0; i < count && len < sizeof(record); i++) {
+        size_t n = MIN(parts[i].len, sizeof(record) - len);
+
+        if (n)
+            memcpy(record + len, parts[i].data, n);
+        len += n;
+    }
+    return tls_write(s, span_make(record, len));
+}
+
+static void tls_shutdown(struct stream *s)
+{
+    struct tls_stream *t = CONTAINER_OF(s, struct tls_stream, base);
+
+    t->shutdown_wanted = true;
+    shutdown_go_on(t);
+}
+
+static void tls_close(struct stream *s, bool abort)
+{
+    struct tls_stream *t = CONTAINER_OF(s, struct tls_stream, base);
+    struct stream *below = t->below;
+
+    if (abort) {
+        stream_abort(below);
+    } else {
+        t->shutdown_wanted = true;
+        if (t->stage == TLS_OPEN && !t->shutdown_sent) {
+            ERR_clear_error();
+            SSL_shutdown(t->ssl); /* one try: what does not go now, goes never */
+            ERR_clear_error();
+        }
+        stream_close(below);
+    }
+    tls_stream_free(t);
+}
+
+static void tls_failure(const struct stream *s, char *out, size_t size)
+{
+    tls_words(CONTAINER_OF(s, struct tls_stream, base), out, size);
+}
+
+static const struct stream_ops tls_ops = {
+    .read = tls_read,
+    .write = tls_write,
+    .writev = tls_writev,
+    .shutdown = tls_shutdown,
+    .close = tls_close,
+    .failure = tls_failure,
+};
+
+/* ---- events --------------------------------------------------------------------- */
+
+static void report(struct tls_stream *t, unsigned events, time_ns now)
+{
+    if (events && t->base.on_event)
+        t->base.on_event(&t->base, events, now); /* may free t: nothing after this */
+}
+
+static void on_below(struct stream *below, unsigned events, time_ns now)
+{
+    struct tls_stream *t = below->owner;
+    unsigned up = 0;
+
+    if (t->stage == TLS_BROKEN)
+        return;
+    if ((events & STREAM_FAILED) || !flush_out(t)) {
+        uint8_t byte;
+
+        if (!t->error) { /* it knows by which number it failed */
+            ssize_t r = stream_read(below, &byte, 1);
+
+            below_broke(t, r < 0 && r != -EAGAIN ? r : -ECONNRESET);
+        }
+        t->stage = TLS_BROKEN;
+        report(t, STREAM_FAILED, now);
+        return;
+    }
+    if (t->stage == TLS_HANDSHAKE)
+        up = handshake_go_on(t);
+    else
+        up = (events & STREAM_READABLE) | (t->out.len ? 0 : events & STREAM_WRITABLE);
+    shutdown_go_on(t);
+    report(t, up, now);
+}
+
+void tls_server_resume(struct stream *s, time_ns now)
+{
+    struct tls_stream *t = CONTAINER_OF(s, struct tls_stream, base);
+
+    if (t->stage == TLS_HANDSHAKE)
+        on_below(t->below, STREAM_READABLE, now);
+}
+
+/* ---- life ------------------------------------------------------------------------ */
+
+int tls_stream_new(struct tls_stream **out, SSL_CTX *ctx, BIO_METHOD *method, struct stream *below)
+{
+    struct tls_stream *t = calloc(1, sizeof(*t));
+    BIO *bio;
+
+    if (!t)
+        return -ENOMEM;
+    t->base.ops = &tls_ops;
+    t->below = below;
+    buf_init(&t->out, TLS_OUT_BYTES_MAX);
+    t->ssl = SSL_new(ctx);
+    bio = BIO_new(method);
+    if (!t->ssl || !bio) {
+        BIO_free(bio);
+        tls_stream_free(t);
+        return -ENOMEM;
+    }
+    BIO_set_data(bio, t);
+    BIO_set_init(bio, 1);
+    SSL_set_bio(t->ssl, bio, bio);
+    SSL_set_app_data(t->ssl, t);
+    *out = t;
+    return 0;
+}
+
+void tls_stream_free(struct tls_stream *t)
+{
+    if (!t)
+        return;
+    SSL_free(t->ssl);
+    buf_deinit(&t->out);
+    free(t->name);
+    tls_client_unref(t->client);
+    tls_server_unref(t->server);
+    free(t);
+}
+
+int tls_stream_begin(struct stream **out, struct tls_stream *t)
+{
+    struct stream *below = t->below;
+    const struct stream before = *below;
+
+    stream_set_owner(below, t, on_below);
+    if (handshake_go_on(t) & STREAM_FAILED) {
+        int r = t->error;
+
+        stream_set_owner(below, before.owner, before.on_event);
+        tls_stream_free(t);
+        return r;
+    }
+    *out = &t->base;
+    return 0;
+}
+
+SSL_CTX *tls_context_new(const SSL_METHOD *method)
+{
+    SSL_CTX *ctx = SSL_CTX_new(method);
+
+    if (!ctx)
+        return NULL;
+    SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
+    SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+    SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+                              SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_read_ahead(ctx, 1); /* a record's head and body in one read of the stream below */
+    return ctx;
+}
+
+/* ---- questions -------------------------------------------------------------------- */
+
+struct span tls_stream_alpn(const struct stream *s)
+{
+    const struct tls_stream *t = CONTAINER_OF(s, struct tls_stream, base);
+    const unsigned char *name = NULL;
+    unsigned len = 0;
+
+    SSL_get0_alpn_selected(t->ssl, &name, &len);
+    return span_make(name, len);
+}
+
+const char *tls_stream_version(const struct stream *s)
+{
+    return SSL_get_version(CONTAINER_OF(s, struct tls_stream, base)->ssl);
+}
+
+const char *tls_stream_server_name(const struct stream *s)
+{
+    const struct tls_stream *t = CONTAINER_OF(s, struct tls_stream, base);
+
+    return t->server && t->name ? t->name : "";
+}
+
+bool tls_stream_resumed(const struct stream *s)
+{
+    return SSL_session_reused(CONTAINER_OF(s, struct tls_stream, base)->ssl) == 1;
+}
