@@ -23,6 +23,8 @@
 #define TAILCFG_RULE_BYTES_MAX (4u << 20)  /* one filter rule's JSON */
 #define TAILCFG_SMALL_BYTES_MAX (1u << 20) /* any other member of a map response; other responses */
 #define TAILCFG_ENDPOINTS_MAX 256          /* of one node; the rest is dropped */
+#define TAILCFG_DISPLAY_MAX 64             /* messages to people in one response; the rest is dropped */
+#define TAILCFG_REGIONS_MAX 4096           /* of one DERP map */
 #define TAILCFG_PREFIXES_MAX 8192          /* in one list of one node */
 
 enum tailcfg_outcome {
@@ -171,7 +173,8 @@ struct tailcfg_filter_rule {
     uint32_t protocols[8]; /* bit per IP protocol number */
     const struct tailcfg_cap_grant *grants;
     size_t grant_count;
-    bool ancient; /* SrcBits or Bits are there: the whole filter must be refused */
+    uint32_t skipped; /* entries that made no sense */
+    bool ancient;     /* SrcBits or Bits are there: the whole filter must be refused */
 };
 NODISCARD int tailcfg_filter_rule_parse(struct span text, struct arena *a, struct tailcfg_filter_rule *out);
 
