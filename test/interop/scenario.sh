@@ -181,8 +181,10 @@ peer() {
   ts "$1" status --json | jq -er --arg n "$2" "[.Peer[] | select(.DNSName | startswith(\$n + \".\"))][0] | $3"
 }
 
-sees() { # HOST SERVICE
-  peer "$1" "$2" .DNSName
+# sees HOST SERVICE: the client knows the service under its present address, not
+# one of the same name from an earlier scenario.
+sees() {
+  matches "$(ip4 "$2" | sed 's/[.]/[.]/g; s/.*/^&$/')" peer "$1" "$2" '.TailscaleIPs[]'
 }
 
 # pings HOST SERVICE: the client's disco ping, which also starts looking for a
@@ -219,23 +221,23 @@ configure() {
   printf 'prometheusAddr: 127.0.0.1:%s\nservices:\n' "${METRICS_PORT:-9099}" >"$(sut_dir)/services.yaml"
 }
 
-# service NAME UPSTREAM [KEY VALUE]...: adds one.
+# service NAME UPSTREAM [KEY VALUE]...: adds one, on port 80 without TLS unless
+# the keys say otherwise.
 service() {
   local name=$1 upstream=$2 dir
   dir=$(sut_dir)
+  local -A keys=([plaintext]=true [listenAddr]='":80"' [timeout]=5m [stateDir]="$dir/state/$name")
   shift 2
-  cat >>"$dir/services.yaml" <<YAML
-  - name: $name
-    upstream: $upstream
-    plaintext: true
-    listenAddr: ":80"
-    timeout: 5m
-    stateDir: $dir/state/$name
-YAML
   while [[ $# -ge 2 ]]; do
-    echo "    $1: $2" >>"$dir/services.yaml"
+    keys[$1]=$2
     shift 2
   done
+  {
+    printf '  - name: %s\n    upstream: %s\n' "$name" "$upstream"
+    for name in "${!keys[@]}"; do
+      printf '    %s: %s\n' "$name" "${keys[$name]}"
+    done
+  } >>"$dir/services.yaml"
 }
 
 sut_env() { # COMMAND...: runs it with the environment of the system under test
@@ -257,8 +259,18 @@ launch() {
 start() {
   launch
   # shellcheck disable=SC2046 # one word each
-  eventually "$LIMIT" all_online $(service_names)
-  expect alive
+  eventually_alive all_online $(service_names)
+}
+
+# eventually_alive COMMAND...: as eventually, but does not wait for the dead.
+eventually_alive() {
+  local start=$SECONDS said
+  until said=$("$@" 2>&1); do
+    alive >/dev/null || fail "the program ended; it should have come to: $*"
+    ((SECONDS - start < LIMIT)) || fail "not within $LIMIT s: $*${said:+
+$said}"
+    sleep 0.2
+  done
 }
 
 service_names() {
@@ -307,7 +319,7 @@ says() {
 
 # log_line PATTERN: prints the last thing it logged that matches.
 log_line() {
-  grep -oE -- "$1" "$LOG_DIR/$(sut_daemon).log" | tail -n 1 | grep .
+  grep -aoE -- "$1" "$LOG_DIR/$(sut_daemon).log" | tail -n 1 | grep .
 }
 
 # --- a control server that misbehaves ----------------------------------------
@@ -320,6 +332,14 @@ test_control() {
   spawn testcontrold "$NS_CORE" "$(peer_path testcontrold)" serve -ip "$CORE_IP" \
     -cert "$LAB_DIR/certs/derp.lab.test.crt" -key "$LAB_DIR/certs/derp.lab.test.key" "$@"
   eventually "$LIMIT" admin nodes
+}
+
+# other_client: client c4 on the test control server; anew in every scenario,
+# since that server forgets everything when it ends.
+other_client() {
+  stop_daemon client-c4
+  rm -rf "$LAB_DIR/client-c4"
+  CLIENT_URL=$SUT_URL CLIENT_KEY='' client c4 tun
 }
 
 # admin PATH [ARGUMENTS...]: asks its admin interface.
@@ -357,7 +377,10 @@ end_scenario() {
   done
   # A failed scenario leaves all as it is: `run` shows it and builds a new lab.
   if [[ $status -eq 0 ]]; then
-    stop_daemon testcontrold
+    if [[ $SUT_URL != "$SERVER_URL" ]]; then
+      stop_daemon client-c4
+      stop_daemon testcontrold
+    fi
     for config in "$LAB_DIR/$SCENARIO"/*/services.yaml; do
       [[ -e $config ]] || continue
       SUT=$(basename "$(dirname "$config")")

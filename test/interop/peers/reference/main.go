@@ -21,6 +21,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -35,6 +36,7 @@ type serviceConfig struct {
 	UpstreamUnixAddr string `yaml:"upstreamUnixAddr"`
 	ListenAddr       string `yaml:"listenAddr"`
 	StateDir         string `yaml:"stateDir"`
+	InsecureHTTPS    bool   `yaml:"insecureHTTPS"`
 }
 
 // A service is one node and the proxy in front of its upstream.
@@ -43,6 +45,8 @@ type service struct {
 	target *url.URL
 	node   *tsnet.Server
 	local  *local.Client
+
+	refusal atomic.Value // string: why the last map request failed; tsnet only logs it
 }
 
 func newService(conf serviceConfig) (*service, error) {
@@ -63,7 +67,11 @@ func newService(conf serviceConfig) (*service, error) {
 }
 
 func (s *service) logf(format string, args ...any) {
-	log.Printf(s.conf.Name+": "+format, args...)
+	line := fmt.Sprintf(format, args...)
+	if _, why, ok := strings.Cut(line, "initial fetch failed "); ok {
+		s.refusal.Store(why)
+	}
+	log.Printf("%s: %s", s.conf.Name, line)
 }
 
 func (s *service) serve() error {
@@ -81,7 +89,7 @@ func (s *service) serve() error {
 	}
 	proxy := &httputil.ReverseProxy{
 		Rewrite:       s.rewrite,
-		Transport:     &http.Transport{DialContext: s.dial, TLSClientConfig: &tls.Config{}},
+		Transport:     &http.Transport{DialContext: s.dial, TLSClientConfig: &tls.Config{InsecureSkipVerify: s.conf.InsecureHTTPS}},
 		FlushInterval: -1,
 	}
 	return http.Serve(ln, proxy)
@@ -140,6 +148,9 @@ func (s *service) status(ctx context.Context) serviceStatus {
 		return out
 	}
 	out.State, out.LoginURL, out.Problems = st.BackendState, st.AuthURL, st.Health
+	if why, ok := s.refusal.Load().(string); ok {
+		out.Problems = append(out.Problems, why)
+	}
 	if st.Self != nil {
 		out.DNSName = st.Self.DNSName
 		if st.Self.KeyExpiry != nil && st.Self.KeyExpiry.Before(time.Now()) {

@@ -51,8 +51,20 @@ import (
 type control struct {
 	*testcontrol.Server
 
-	mu     sync.Mutex
-	setDNS []tailcfg.SetDNSRequest
+	mu       sync.Mutex
+	setDNS   []tailcfg.SetDNSRequest
+	refusals int // registrations still to be answered with 429
+}
+
+// refuse tells whether a registration is one too many.
+func (c *control) refuse() (reject bool, retryAfter, message string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.refusals == 0 {
+		return false, "", ""
+	}
+	c.refusals--
+	return true, "2", "slow down"
 }
 
 // ServeHTTP lets through the paths that exist outside the Noise tunnel: the
@@ -153,7 +165,8 @@ func startDERP(ip string, port, stunPort int, cert tls.Certificate, trusted bool
 
 func nodeKey(r *http.Request, name string) (key.NodePublic, error) {
 	var k key.NodePublic
-	err := k.UnmarshalText([]byte(r.FormValue(name)))
+	// From the URL only: r.FormValue would read the body, which may be JSON.
+	err := k.UnmarshalText([]byte(r.URL.Query().Get(name)))
 	return k, err
 }
 
@@ -336,6 +349,17 @@ func (c *control) admin() http.Handler {
 		}
 		return "done", nil
 	})
+	// Answers the next n registrations with 429.
+	handle("POST /limit", func(r *http.Request) (any, error) {
+		n, err := strconv.Atoi(r.FormValue("n"))
+		if err != nil {
+			return nil, err
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.refusals = n
+		return "done", nil
+	})
 	// Approves a node that waits for it (-require-approval).
 	handle("POST /approve", func(r *http.Request) (any, error) {
 		k, err := nodeKey(r, "node")
@@ -417,19 +441,8 @@ func serve(args []string) error {
 	if *tagOwners {
 		c.TagOwners = map[string][]string{}
 	}
-	if *limit > 0 {
-		var mu sync.Mutex
-		left := *limit
-		c.MaybeRateLimitRegister = func() (bool, string, string) {
-			mu.Lock()
-			defer mu.Unlock()
-			if left == 0 {
-				return false, "", ""
-			}
-			left--
-			return true, "2", "slow down"
-		}
-	}
+	c.refusals = *limit
+	c.MaybeRateLimitRegister = c.refuse
 	if err := serveHTTP1(net.JoinHostPort(*ip, strconv.Itoa(*port)), c, controlCert); err != nil {
 		return err
 	}
