@@ -1,0 +1,316 @@
+#include "state/state.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define KEYS_FILE "manytails.state"
+#define NETMAP_FILE "manytails.netmap"
+#define LOCK_FILE "manytails.lock"
+#define FORMAT_VERSION 1
+
+struct state_store {
+    int directory; /* descriptor: renames of the path do not confuse us */
+    int lock;
+    char *path;
+};
+
+/* ---- files ------------------------------------------------------------------------ */
+
+/* Makes every missing folder of the path, each 0700. */
+static int make_directories(const char *path)
+{
+    char copy[4096];
+
+    if (!text_copy(copy, sizeof(copy), span_from_str(path)) || !*path)
+        return -ENAMETOOLONG;
+    for (char *at = copy + 1;; at++) {
+        if (*at != '/' && *at)
+            continue;
+        char end = *at;
+
+        *at = 0;
+        if (mkdir(copy, 0700) < 0 && errno != EEXIST)
+            return -errno;
+        if (!end)
+            return 0;
+        *at = '/';
+    }
+}
+
+static int write_all(int fd, struct span bytes)
+{
+    while (bytes.len) {
+        ssize_t n = write(fd, bytes.data, bytes.len);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        bytes = span_slice(bytes, (size_t)n, bytes.len);
+    }
+    return 0;
+}
+
+/* New file beside it, synced, renamed over it, the folder synced. */
+static int replace_file(const struct state_store *s, const char *name, const struct span *parts, size_t count)
+{
+    char fresh[64];
+    int fd, r = 0;
+
+    snprintf(fresh, sizeof(fresh), "%s.new", name);
+    fd = openat(s->directory, fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return -errno;
+    for (size_t i = 0; i < count && !r; i++)
+        r = write_all(fd, parts[i]);
+    if (!r && fsync(fd) < 0)
+        r = -errno;
+    if (close(fd) < 0 && !r)
+        r = -errno;
+    if (!r && renameat(s->directory, fresh, s->directory, name) < 0)
+        r = -errno;
+    if (r) {
+        unlinkat(s->directory, fresh, 0);
+        return r;
+    }
+    return fsync(s->directory) < 0 ? -errno : 0;
+}
+
+/* Appends the whole file to *out. */
+static int read_file(const struct state_store *s, const char *name, size_t bytes_max, struct buf *out)
+{
+    int fd = openat(s->directory, name, O_RDONLY | O_CLOEXEC);
+    struct mspan room;
+    struct stat st;
+    ssize_t n = 0;
+    int r;
+
+    if (fd < 0)
+        return -errno;
+    r = fstat(fd, &st) < 0              ? -errno
+        : !S_ISREG(st.st_mode)          ? -EINVAL
+        : st.st_size > (off_t)bytes_max ? -EFBIG
+                                        : 0;
+    if (!r)
+        r = buf_reserve(out, (size_t)st.st_size + 1, &room);
+    while (!r && (n = read(fd, room.data, room.len)) > 0) {
+        buf_commit(out, (size_t)n);
+        r = buf_reserve(out, 1, &room);
+    }
+    if (!r && n < 0)
+        r = -errno;
+    close(fd);
+    return r;
+}
+
+/* Renames a damaged file to NAME.damaged-TIME; says so in `why`. */
+static void set_aside(const struct state_store *s, const char *name, const char *what,
+                      char why[STATE_WHY_BYTES])
+{
+    char aside[96];
+
+    snprintf(aside, sizeof(aside), "%s.damaged-%lld", name, (long long)time(NULL));
+    if (renameat(s->directory, name, s->directory, aside) < 0)
+        snprintf(why, STATE_WHY_BYTES, "%s/%s %s, and it cannot be set aside: %s", s->path, name, what,
+                 err_text(errno));
+    else
+        snprintf(why, STATE_WHY_BYTES, "%s/%s %s: kept as %s", s->path, name, what, aside);
+}
+
+/* ---- life ---------------------------------------------------------------------------- */
+
+int state_open(struct state_store **out, const char *directory, char why[STATE_WHY_BYTES])
+{
+    struct state_store *s = calloc(1, sizeof(*s));
+    int r;
+
+    why[0] = 0;
+    if (!s)
+        return -ENOMEM;
+    s->directory = s->lock = -1;
+    s->path = text_dup(span_from_str(directory));
+    r = s->path ? make_directories(directory) : -ENOMEM;
+    if (!r) {
+        s->directory = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        r = s->directory < 0 ? -errno : 0;
+    }
+    if (!r) {
+        s->lock = openat(s->directory, LOCK_FILE, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        r = s->lock < 0 ? -errno : 0;
+    }
+    if (r)
+        snprintf(why, STATE_WHY_BYTES, "state folder %s: %s", directory, err_text(r));
+    if (!r && flock(s->lock, LOCK_EX | LOCK_NB) < 0) {
+        r = errno == EWOULDBLOCK ? STATE_E_IN_USE : -errno;
+        snprintf(why, STATE_WHY_BYTES, "state folder %s is in use by another process", directory);
+    }
+    if (r) {
+        state_close(s);
+        return r;
+    }
+    *out = s;
+    return 0;
+}
+
+void state_close(struct state_store *s)
+{
+    if (!s)
+        return;
+    if (s->lock >= 0)
+        close(s->lock);
+    if (s->directory >= 0)
+        close(s->directory);
+    free(s->path);
+    free(s);
+}
+
+/* ---- keys -------------------------------------------------------------------------------- */
+
+static bool get_key(const struct json *root, const char *member, const char *prefix, uint8_t out[KEY_BYTES])
+{
+    struct span text;
+
+    return json_get_string(root, member, &text) == JSON_GOT && key_parse(text, prefix, out);
+}
+
+/* False: this is not our file, or not whole. */
+static bool keys_parse(struct span text, const char *control_url, struct state_keys *out)
+{
+    OWNED(json_freep) struct json *root = NULL;
+    struct span url;
+    int64_t version;
+
+    if (json_parse(text, STATE_FILE_BYTES_MAX, &root))
+        return false;
+    if (json_get_i64(root, "Version", &version) != JSON_GOT || version != FORMAT_VERSION ||
+        !get_key(root, "MachineKey", "privkey:", out->machine.bytes) ||
+        !get_key(root, "DiscoKey", "privkey:", out->disco.bytes) ||
+        json_get_string(root, "ControlURL", &url) != JSON_GOT)
+        return false;
+    if (!span_equal_str(url, control_url))
+        return true; /* another server: same device, but it has to register there */
+    if (json_member(root, "NodeKey") && !get_key(root, "NodeKey", "privkey:", out->node.bytes))
+        return false;
+    return !json_member(root, "OldNodeKey") || get_key(root, "OldNodeKey", "nodekey:", out->old_node.bytes);
+}
+
+int state_load(struct state_store *s, const char *control_url, struct state_keys *out,
+               char why[STATE_WHY_BYTES])
+{
+    struct buf text;
+    int r;
+
+    why[0] = 0;
+    *out = (struct state_keys) { 0 };
+    buf_init(&text, STATE_FILE_BYTES_MAX + 2);
+    r = read_file(s, KEYS_FILE, STATE_FILE_BYTES_MAX, &text);
+    if (!r && !keys_parse(buf_span(&text), control_url, out)) {
+        set_aside(s, KEYS_FILE, "is damaged", why);
+        r = STATE_E_DAMAGED;
+    }
+    if (text.data)
+        wipe(text.data, text.cap);
+    buf_deinit(&text);
+    if (r == -EFBIG || r == -EINVAL) {
+        set_aside(s, KEYS_FILE, "is no state file", why);
+        r = STATE_E_DAMAGED;
+    }
+    if (r == -ENOENT || r == STATE_E_DAMAGED) {
+        *out = (struct state_keys) { 0 };
+        secret_key_generate(&out->machine);
+        secret_key_generate(&out->disco);
+        return r == -ENOENT ? 0 : r;
+    }
+    if (r)
+        snprintf(why, STATE_WHY_BYTES, "%s/%s cannot be read: %s", s->path, KEYS_FILE, err_text(r));
+    return r;
+}
+
+static bool key_is_zero(const uint8_t key[KEY_BYTES])
+{
+    static const uint8_t zero[KEY_BYTES];
+
+    return crypto_equal(key, zero, KEY_BYTES);
+}
+
+static void put_key(struct json_writer *w, const char *member, const char *prefix,
+                    const uint8_t key[KEY_BYTES])
+{
+    char text[KEY_TEXT_BYTES];
+
+    json_put_str(w, member, key_text(text, prefix, key));
+    wipe(text, sizeof(text));
+}
+
+int state_save(struct state_store *s, const char *control_url, const struct state_keys *keys)
+{
+    struct json_writer w;
+    struct buf text;
+    struct span whole;
+    int r;
+
+    buf_init(&text, STATE_FILE_BYTES_MAX);
+    w = json_writer_of(&text);
+    json_object_begin(&w, NULL);
+    json_put_i64(&w, "Version", FORMAT_VERSION);
+    json_put_str(&w, "ControlURL", control_url);
+    put_key(&w, "MachineKey", "privkey:", keys->machine.bytes);
+    put_key(&w, "DiscoKey", "privkey:", keys->disco.bytes);
+    if (!key_is_zero(keys->node.bytes))
+        put_key(&w, "NodeKey", "privkey:", keys->node.bytes);
+    if (!public_key_is_zero(&keys->old_node))
+        put_key(&w, "OldNodeKey", "nodekey:", keys->old_node.bytes);
+    json_object_end(&w);
+    r = json_writer_done(&w);
+    whole = buf_span(&text);
+    if (!r)
+        r = replace_file(s, KEYS_FILE, &whole, 1);
+    if (text.data)
+        wipe(text.data, text.cap);
+    buf_deinit(&text);
+    return err_trace(r);
+}
+
+/* ---- netmap ---------------------------------------------------------------------------------
+ * First line: the node key it belongs to; the rest is the netmap's own form.
+ */
+
+int state_save_netmap(struct state_store *s, const struct public_key *node, struct span netmap)
+{
+    char head[KEY_TEXT_BYTES + 1];
+
+    key_text(head, "nodekey:", node->bytes);
+    strcat(head, "\n");
+    return err_trace(replace_file(s, NETMAP_FILE, (const struct span[]) { span_from_str(head), netmap }, 2));
+}
+
+int state_load_netmap(struct state_store *s, const struct public_key *node, struct buf *out)
+{
+    char head[KEY_TEXT_BYTES + 1];
+    int r = read_file(s, NETMAP_FILE, STATE_NETMAP_BYTES_MAX, out);
+
+    if (r)
+        return r == -ENOENT ? r : err_trace(r);
+    key_text(head, "nodekey:", node->bytes);
+    strcat(head, "\n");
+    if (!text_starts_with(buf_span(out), head)) {
+        buf_clear(out);
+        return -ENOENT;
+    }
+    buf_consume(out, strlen(head));
+    return 0;
+}
+
+void state_damaged_netmap(struct state_store *s)
+{
+    char why[STATE_WHY_BYTES];
+
+    set_aside(s, NETMAP_FILE, "is damaged", why);
+    log_warn(NULL, "%s", why);
+}
