@@ -42,11 +42,11 @@ struct packet_info {
     uint8_t version;  /* 4 or 6; 0: neither, and nothing else is valid */
     uint8_t protocol; /* enum packet_protocol, or another number */
     uint8_t tcp_flags;
-    uint8_t icmp_type;
-    bool more_fragments;         /* first fragment of several */
-    uint16_t transport_offset;   /* where TCP, UDP ... begins */
-    uint32_t len;                /* of the packet as the IP header has it; never more than was there */
-    uint16_t src_port, dst_port; /* TCP, UDP, SCTP; else 0 */
+    uint8_t icmp_type, icmp_code; /* ICMP of at least 8 bytes, else 255 */
+    bool more_fragments;          /* first fragment of several */
+    uint16_t transport_offset;    /* where TCP, UDP ... begins */
+    uint32_t len;                 /* of the packet as the IP header has it; never more than was there */
+    uint16_t src_port, dst_port;  /* TCP, UDP, SCTP; else 0 */
     struct ip src, dst;
 };
 
@@ -67,6 +67,7 @@ enum filter_outcome {
 NODISCARD int filter_rules_compile(struct span text, struct filter_rules **out);
 void filter_rules_free(struct filter_rules *r); /* NULL is fine */
 uint32_t filter_rules_skipped(const struct filter_rules *r);
+size_t filter_rules_bytes(const struct filter_rules *r); /* what it holds */
 /* Does a rule that gives network access have a source inside or around this prefix? */
 bool filter_rules_source_overlaps(const struct filter_rules *r, const struct ip_prefix *prefix);
 
