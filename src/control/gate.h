@@ -13,6 +13,7 @@
 #include "control/control.h"
 #include "control/unzip.h"
 #include "control/url.h"
+#include "http/http.h"
 
 #include <pthread.h>
 
@@ -73,6 +74,7 @@ struct control_shard {
     struct list servers;
     unsigned clients;
 
+    uint8_t scratch[H2_SCRATCH_BYTES]; /* where HTTP/2 frames are put together */
     struct unzip unzip;
     struct ev_timer unzip_timer;
     time_ns unzip_used;
