@@ -66,6 +66,7 @@ struct derp_client {
     time_ns tokens_at;
 
     time_ns heard_at;
+    time_ns answer_due; /* of derp_client_ping */
     bool pinged;
     struct derp_counters counters;
 };
@@ -83,6 +84,7 @@ int derp_client_new(struct derp_client **out, const struct derp_config *config, 
     secret_key_public(&c->node_key, &c->public_key);
     c->home = config->home;
     c->heard_at = now;
+    c->answer_due = TIME_NEVER;
     c->last = &c->first;
     buf_init(&c->held, FRAME_HEADER_BYTES + DERP_FRAME_BYTES_MAX);
     buf_init(&c->control, DERP_CONTROL_BYTES_MAX);
@@ -201,8 +203,8 @@ int derp_client_send(struct derp_client *c, const struct public_key *to, struct 
     size_t len = FRAME_HEADER_BYTES + KEY_BYTES + packet.len;
     struct queued *q;
 
-    if (c->state < WANT_SERVER_INFO || packet.len > DERP_PACKET_BYTES_MAX)
-        return DERP_E_NOT_READY;
+    if (packet.len > DERP_PACKET_BYTES_MAX)
+        return DERP_E_BAD_PACKET;
     if (!take_tokens(c, len, now)) {
         c->counters.dropped_rate++;
         return DERP_E_LIMITED;
@@ -237,7 +239,27 @@ int derp_client_send(struct derp_client *c, const struct public_key *to, struct 
 
 size_t derp_client_room(const struct derp_client *c)
 {
-    return c->state < WANT_SERVER_INFO ? 0 : DERP_QUEUE_PACKETS - c->queue_count;
+    return DERP_QUEUE_PACKETS - c->queue_count;
+}
+
+size_t derp_client_queued(const struct derp_client *c)
+{
+    return c->queue_count;
+}
+
+void derp_client_take_queue(struct derp_client *c, struct derp_client *from)
+{
+    must(!c->first);
+    if (from->first_written)
+        drop_first(from);
+    if (!from->first)
+        return;
+    c->first = from->first;
+    c->last = from->last;
+    c->queue_count = from->queue_count;
+    from->first = NULL;
+    from->last = &from->first;
+    from->queue_count = 0;
 }
 
 size_t derp_client_pending(const struct derp_client *c, struct span *parts, size_t max)
@@ -249,6 +271,8 @@ size_t derp_client_pending(const struct derp_client *c, struct span *parts, size
         parts[count++] = span_make(c->first->bytes + written, c->first->len - written);
     if (c->control.len && count < max)
         parts[count++] = buf_span(&c->control);
+    if (c->state < WANT_SERVER_INFO)
+        return count; /* our hello goes first, and is not made yet */
     for (struct queued *q = written ? c->first->next : c->first; q && count < max; q = q->next)
         parts[count++] = span_make(q->bytes, q->len);
     return count;
@@ -468,6 +492,7 @@ int derp_client_feed(struct derp_client *c, struct mspan bytes, time_ns now)
     c->heard_at = now;
     c->tokens_at = c->tokens_at ? c->tokens_at : now;
     c->pinged = false;
+    c->answer_due = TIME_NEVER;
     c->input = bytes;
     if (c->state == WANT_HTTP && !c->error)
         read_http(c);
@@ -563,23 +588,39 @@ bool derp_client_next(struct derp_client *c, struct derp_event *ev)
 
 /* ---- time -------------------------------------------------------------------------------------------- */
 
+static bool put_ping(struct derp_client *c)
+{
+    uint8_t data[8];
+
+    random_bytes(data, sizeof(data));
+    return put_control(c, FRAME_PING, SPAN_OF(data), SPAN_NONE);
+}
+
 time_ns derp_client_deadline(const struct derp_client *c)
 {
-    return c->heard_at + (c->pinged || c->state != STEADY ? DERP_SILENCE : DERP_PING_AFTER);
+    time_ns silence = c->heard_at + (c->pinged || c->state != STEADY ? DERP_SILENCE : DERP_PING_AFTER);
+
+    return MIN(silence, c->answer_due);
 }
 
 bool derp_client_tick(struct derp_client *c, time_ns now)
 {
-    uint8_t data[8];
-
-    if (now - c->heard_at >= DERP_SILENCE)
+    if (now - c->heard_at >= DERP_SILENCE || now >= c->answer_due)
         return false;
     if (c->state == STEADY && !c->pinged && now - c->heard_at >= DERP_PING_AFTER) {
-        random_bytes(data, sizeof(data));
         c->pinged = true;
-        return put_control(c, FRAME_PING, SPAN_OF(data), SPAN_NONE);
+        return put_ping(c);
     }
     return true;
+}
+
+void derp_client_ping(struct derp_client *c, time_ns now)
+{
+    if (c->state != STEADY || c->answer_due != TIME_NEVER)
+        return;
+    c->answer_due = now + DERP_PING_WAIT;
+    if (!put_ping(c))
+        c->answer_due = now; /* a stream that takes not even this is dead */
 }
 
 const struct derp_counters *derp_client_counters(const struct derp_client *c)

@@ -21,16 +21,17 @@
 #define DERP_CONTROL_BYTES_MAX 2048                       /* pongs and the like waiting for the stream */
 #define DERP_SILENCE (120 * SEC)                          /* without a byte: the connection is dead */
 #define DERP_PING_AFTER (60 * SEC + 15 * SEC)             /* a keep-alive is overdue: ask */
+#define DERP_PING_WAIT (5 * SEC)                          /* for the answer to derp_client_ping */
 
 struct derp_client; /* opaque */
 
 enum derp_outcome {
-    DERP_E_HTTP = 1,  /* the server did not agree to speak DERP: derp_client_failure has its answer */
-    DERP_E_TOO_BIG,   /* frame longer than the protocol allows */
-    DERP_E_PROTOCOL,  /* frames out of order, short, or not ours */
-    DERP_E_KEY,       /* the server cannot open or seal what its key says it can */
-    DERP_E_NOT_READY, /* derp_client_send before the connection is up */
-    DERP_E_LIMITED,   /* derp_client_send: the server's rate limit; the packet is dropped */
+    DERP_E_HTTP = 1,   /* the server did not agree to speak DERP: derp_client_failure has its answer */
+    DERP_E_TOO_BIG,    /* frame longer than the protocol allows */
+    DERP_E_PROTOCOL,   /* frames out of order, short, or not ours */
+    DERP_E_KEY,        /* the server cannot open or seal what its key says it can */
+    DERP_E_BAD_PACKET, /* derp_client_send: longer than DERP_PACKET_BYTES_MAX */
+    DERP_E_LIMITED,    /* derp_client_send: the server's rate limit; the packet is dropped */
 };
 
 enum derp_event_kind {
@@ -72,11 +73,14 @@ int derp_client_error(const struct derp_client *c);
 /* What the server said instead of 101, for the log; "" otherwise. */
 const char *derp_client_failure(const struct derp_client *c);
 
-/* Out: queue a packet (copied). 0, DERP_E_NOT_READY, DERP_E_LIMITED, -ENOMEM. When the queue is full the
- * oldest packet goes, and is counted. */
+/* Out: queue a packet (copied). 0, DERP_E_BAD_PACKET, DERP_E_LIMITED, -ENOMEM. When the queue is full the
+ * oldest packet goes, and is counted. Before the connection is up packets wait behind the hello. */
 NODISCARD int derp_client_send(struct derp_client *c, const struct public_key *to, struct span packet,
                                time_ns now);
-size_t derp_client_room(const struct derp_client *c); /* packets until the queue is full */
+size_t derp_client_room(const struct derp_client *c);   /* packets until the queue is full */
+size_t derp_client_queued(const struct derp_client *c); /* packets that have not left whole */
+/* A connection is made anew: what had not begun to leave by the old one moves here. c's queue is empty. */
+void derp_client_take_queue(struct derp_client *c, struct derp_client *from);
 void derp_client_set_home(struct derp_client *c, bool home);
 
 /* Pieces to write now, in order, at most `max`; then report what went. */
@@ -86,7 +90,9 @@ void derp_client_sent(struct derp_client *c, size_t bytes);
 /* Time: DERP_SILENCE without a byte means dead; a ping goes out before. */
 time_ns derp_client_deadline(const struct derp_client *c);
 /* False: dead. */
-bool derp_client_tick(struct derp_client *c, time_ns now);
+NODISCARD bool derp_client_tick(struct derp_client *c, time_ns now);
+/* Is it alive? Without a byte in DERP_PING_WAIT it is dead. For when the network has changed. */
+void derp_client_ping(struct derp_client *c, time_ns now);
 
 struct derp_counters {
     uint64_t packets_in, packets_out, bytes_in, bytes_out, dropped_full, dropped_rate, skipped, keepalives,

@@ -304,9 +304,75 @@ static void silence_is_death(void **state)
     buf_deinit(&s.out);
 }
 
+/* After a change of the network: an answer in five seconds, or any other byte, or dead. */
+static void a_ping_asks_for_life(void **state)
+{
+    (void)state;
+    struct public_key key;
+    struct server s;
+    struct secret_key secret;
+    struct derp_client *c = steady(&s, &secret, &key, "{}");
+    uint8_t out[64], keep_alive[5] = { 0x06 };
+    struct derp_event ev;
+
+    derp_client_ping(c, SEC);
+    derp_client_ping(c, 2 * SEC); /* once is enough */
+    assert_int_equal(take_output(c, out, sizeof(out)), 13);
+    assert_true(derp_client_deadline(c) == SEC + DERP_PING_WAIT);
+    assert_true(derp_client_tick(c, 5 * SEC));
+    assert_int_equal(derp_client_feed(c, (struct mspan) { keep_alive, 5 }, 5 * SEC), 0);
+    assert_false(derp_client_next(c, &ev));
+    assert_true(derp_client_tick(c, 20 * SEC));
+    derp_client_ping(c, 20 * SEC);
+    assert_false(derp_client_tick(c, 25 * SEC));
+    derp_client_free(c);
+    buf_deinit(&s.out);
+}
+
+/* Packets wait for the hello, and move on when the connection has to be made anew. */
+static void packets_wait_for_the_hello(void **state)
+{
+    (void)state;
+    struct public_key key, to = { { 5 } };
+    struct server s;
+    struct secret_key secret;
+    struct derp_client *c = client_new(&secret, &key), *next;
+    struct derp_config config = { .host = "derp.example", .node_key = &secret };
+    char events[64] = "";
+    uint8_t out[4096];
+    size_t n;
+
+    for (uint8_t i = 0; i < DERP_QUEUE_PACKETS + 1; i++)
+        assert_int_equal(derp_client_send(c, &to, span_make(&i, 1), 0), 0);
+    assert_int_equal(derp_client_counters(c)->dropped_full, 1);
+    n = take_output(c, out, sizeof(out)); /* the request alone */
+    assert_memory_equal(out + n - 4, "\r\n\r\n", 4);
+    assert_int_equal(derp_client_queued(c), DERP_QUEUE_PACKETS);
+
+    assert_int_equal(derp_client_new(&next, &config, 0), 0);
+    derp_client_take_queue(next, c);
+    assert_int_equal(derp_client_queued(c), 0);
+    assert_int_equal(derp_client_send(c, &to, span_make("x", 1), 0), 0); /* the old one still works */
+    derp_client_free(c);
+    assert_int_equal(derp_client_room(next), 0);
+    take_output(next, out, sizeof(out));
+    server_begin(&s);
+    run(next, &s, 1000, events);
+    n = take_output(next, out, sizeof(out));
+    assert_int_equal(out[0], 0x02); /* hello, then one packet after another */
+    n = 5 + load_be32(out + 1);
+    for (uint8_t i = 1; i <= DERP_QUEUE_PACKETS; i++, n += 38) {
+        assert_int_equal(out[n], 0x04);
+        assert_int_equal(out[n + 37], i);
+    }
+    derp_client_free(next);
+    buf_deinit(&s.out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_ping_asks_for_life),         cmocka_unit_test(packets_wait_for_the_hello),
         cmocka_unit_test(every_cut_gives_the_same),     cmocka_unit_test(the_client_info_opens_at_the_server),
         cmocka_unit_test(the_oldest_packet_is_dropped), cmocka_unit_test(the_servers_rate_limit_is_kept),
         cmocka_unit_test(nonsense_is_refused_by_name),  cmocka_unit_test(silence_is_death),
