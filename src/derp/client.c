@@ -247,6 +247,15 @@ size_t derp_client_queued(const struct derp_client *c)
     return c->queue_count;
 }
 
+size_t derp_client_drop_queue(struct derp_client *c)
+{
+    size_t count = c->queue_count;
+
+    while (c->first)
+        drop_first(c);
+    return count;
+}
+
 void derp_client_take_queue(struct derp_client *c, struct derp_client *from)
 {
     must(!c->first);

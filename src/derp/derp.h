@@ -81,6 +81,7 @@ size_t derp_client_room(const struct derp_client *c);   /* packets until the que
 size_t derp_client_queued(const struct derp_client *c); /* packets that have not left whole */
 /* A connection is made anew: what had not begun to leave by the old one moves here. c's queue is empty. */
 void derp_client_take_queue(struct derp_client *c, struct derp_client *from);
+size_t derp_client_drop_queue(struct derp_client *c); /* and how many those were; not counted as dropped */
 void derp_client_set_home(struct derp_client *c, bool home);
 
 /* Pieces to write now, in order, at most `max`; then report what went. */

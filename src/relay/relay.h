@@ -21,8 +21,13 @@
 #define RELAY_DIAL_ATTEMPT (3 * SEC / 2) /* TCP, per server of the region */
 #define RELAY_BACKOFF_MAX (5 * SEC)      /* n * n * 10 ms up to this, times 0.5 .. 1.5 */
 #define RELAY_IDLE_CLOSE (60 * SEC)      /* not home, nothing written */
-#define RELAY_DIALS_PER_SECOND 20        /* of the process */
-#define RELAY_ROUTES_MAX 4096            /* "heard on" entries per node; the oldest goes */
+#define RELAY_DIALS_PER_SECOND 20 /* of the process, and as many again for nodes with packets waiting ... */
+#define RELAY_DIALS_BURST 64      /* ... after so many at once */
+#define RELAY_STEADY (10 * SEC)   /* a connection that lasted so long makes the backoff start anew */
+#define RELAY_HEARD (5 * SEC)     /* between two calls of ops.heard for a region */
+#define RELAY_READ_BYTES (64u << 10) /* the buffer of a shard */
+#define RELAY_RESTART_MAX MINUTE     /* how long a relay's "I restart" may make us wait */
+#define RELAY_ROUTES_MAX 4096        /* "heard on" entries per node; the oldest goes */
 #define RELAY_SENTENCE_BYTES 256
 
 struct relay_pacer; /* one per process; any thread */
@@ -37,13 +42,13 @@ NODISCARD int relay_shard_new(struct relay_shard **out, struct ev_loop *loop, st
                               struct tls_client *tls);
 void relay_shard_free(struct relay_shard *s); /* after its nodes; NULL is fine */
 
-/* All from the loop, or from inside the call that caused it where the name says nothing else. They may call
- * anything here but relay_node_free. */
+/* From the loop (trouble also from inside relay_node_send). They may call anything here but relay_node_free.
+ */
 struct relay_ops {
     /* A packet for this node, in place; until it returns. */
     void (*received)(void *ctx, uint16_t region, const struct public_key *from, struct mspan packet,
                      time_ns now);
-    /* Any frame came from this region; at most once in 5 s each. */
+    /* Bytes came from this region; at most once in RELAY_HEARD each. */
     void (*heard)(void *ctx, uint16_t region, time_ns now);
     /* A connection broke, or could not be made: measure the regions again. */
     void (*trouble)(void *ctx, uint16_t region, time_ns now);
@@ -68,11 +73,15 @@ NODISCARD int relay_node_set_map(struct relay_node *n, const struct tailcfg_derp
 /* 0: none. Connects at once; the old home is told, and kept until it is idle. */
 void relay_node_set_home(struct relay_node *n, uint16_t region, time_ns now);
 
+/* The network changed: connections have to prove that they are alive within seconds, and those that wait to
+ * try again do so now. */
+void relay_node_check(struct relay_node *n, time_ns now);
+
 /* To the peer's home region; 0 (or a region that is not on the map): where it was last heard, else our
  * home. Queued, at most DERP_QUEUE_PACKETS a connection, oldest dropped; also while it is being opened. */
 void relay_node_send(struct relay_node *n, uint16_t region, const struct public_key *to, struct span packet,
                      time_ns now);
-/* Packets that would be queued without dropping one. 0: ops.room follows (or the connection breaks). */
+/* Packets that would be queued without dropping one. 0: ops.room follows, also when the connection breaks. */
 size_t relay_node_room(struct relay_node *n, uint16_t region, const struct public_key *to);
 
 struct relay_status {
@@ -87,6 +96,7 @@ void relay_node_status(const struct relay_node *n, time_ns now, struct relay_sta
 struct relay_counters {
     uint64_t packets_in, packets_out, bytes_in, bytes_out;
     uint64_t dropped_full, dropped_rate, dropped_no_region;
+    uint64_t dropped_lost; /* waited for a connection that broke, or did not come */
     uint64_t connects, failures;
 };
 const struct relay_counters *relay_node_counters(const struct relay_node *n);
