@@ -177,6 +177,7 @@ static bool is_due(time_ns *at, time_ns now)
 void wireguard_peer_tick(struct wireguard_peer *p, time_ns now)
 {
     struct active *a = p->active;
+    bool silent, stale;
 
     must(!wireguard_of(p)->busy);
     wireguard_of(p)->now = now;
@@ -191,7 +192,9 @@ void wireguard_peer_tick(struct wireguard_peer *p, time_ns now)
         retransmit(p, now);
     if (is_due(&a->keepalive_at, now))
         keepalive(p, now);
-    if (is_due(&a->silence_at, now) | is_due(&a->rekey_at, now))
+    silent = is_due(&a->silence_at, now);
+    stale = is_due(&a->rekey_at, now);
+    if (silent || stale)
         wireguard_initiate(p, now);
     settle(p, true);
 }
