@@ -119,6 +119,13 @@ void *slab_get(const struct slab *s, handle h)
     return slot->generation == (uint32_t)(h >> 32) && (slot->generation & 1) ? object_of(slot) : NULL;
 }
 
+void *slab_at(const struct slab *s, uint32_t index)
+{
+    if (index >= s->high)
+        return NULL;
+    return slot_at(s, index)->generation & 1 ? object_of(slot_at(s, index)) : NULL;
+}
+
 void *slab_next(const struct slab *s, uint32_t *index)
 {
     while (*index < s->high) {

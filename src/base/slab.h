@@ -31,6 +31,7 @@ void slab_release(struct slab *s, void *object); /* NULL is fine; handles to it 
 handle slab_handle(const struct slab *s, const void *object);
 uint32_t slab_index(const struct slab *s, const void *object); /* small, dense, reused */
 void *slab_get(const struct slab *s, handle h);                /* NULL if it is gone */
+void *slab_at(const struct slab *s, uint32_t index);           /* by slab_index; NULL: none is there */
 /* First object alive at or after *index; moves *index past it. NULL at the end. */
 void *slab_next(const struct slab *s, uint32_t *index);
 

@@ -44,6 +44,10 @@ static void never_more_than_max(void **state)
     while (slab_next(&s, &index))
         seen++;
     assert_int_equal(seen, 128);
+    assert_ptr_equal(slab_at(&s, slab_index(&s, t[63])), t[63]);
+    assert_null(slab_at(&s, 64));
+    assert_null(slab_at(&s, 129));
+    assert_null(slab_at(&s, UINT32_MAX));
     assert_non_null(slab_alloc(&s));
     slab_deinit(&s);
 }

@@ -187,6 +187,10 @@ NODISCARD int underlay_send(struct underlay_peer *p, struct span datagrams, size
 void underlay_reply(struct underlay *u, struct underlay_node *node, const struct underlay_source *to,
                     struct span datagram);
 
+/* Data is not getting through (TCP repeats itself, a handshake is not answered): a direct path has one second
+ * to prove that it is alive; then the relay carries copies. Call it as often as you like. */
+void underlay_peer_doubt(struct underlay_peer *p, time_ns now);
+
 /* A packet that a relay delivered to this node, in place. */
 void underlay_relay_received(struct underlay_node *n, uint16_t region, const struct public_key *from,
                              struct mspan packet, time_ns now);

@@ -1,0 +1,408 @@
+/* underlay/measure.c - when to measure, and what to do with the result */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "underlay/internal.h"
+
+#define NEVER_MEASURED INT64_MIN
+
+/* A name being resolved for one STUN server. */
+struct question {
+    struct list link;
+    struct region_map *map;
+    struct ev_resolve *resolve;
+    uint32_t server;
+};
+
+static void pump(struct underlay *u, time_ns now);
+
+/* ---- maps ------------------------------------------------------------------------------ */
+
+static void digest_text(struct blake2s *s, struct span text)
+{
+    uint64_t len = text.len;
+
+    blake2s_update(s, span_make(&len, sizeof(len)));
+    blake2s_update(s, text);
+}
+
+static void digest_node(struct blake2s *s, const struct tailcfg_derp_node *n)
+{
+    int32_t numbers[] = { n->stun_port, n->stun_only };
+
+    digest_text(s, n->host_name);
+    digest_text(s, n->ipv4);
+    digest_text(s, n->ipv6);
+    digest_text(s, n->stun_test_ip);
+    blake2s_update(s, span_make(numbers, sizeof(numbers)));
+}
+
+/* Of everything that netcheck looks at. */
+static void digest_map(uint8_t out[BLAKE2S_BYTES], const struct tailcfg_derp_map *map)
+{
+    struct blake2s s;
+
+    blake2s_init(&s, BLAKE2S_BYTES, SPAN_NONE);
+    for (size_t i = 0; i < map->region_count; i++) {
+        const struct tailcfg_derp_region *r = &map->regions[i];
+        int32_t numbers[] = { r->id, r->avoid, r->no_measure_no_home, (int32_t)r->node_count };
+
+        blake2s_update(&s, span_make(numbers, sizeof(numbers)));
+        blake2s_update(&s, span_make(&r->score, sizeof(r->score)));
+        for (size_t k = 0; k < r->node_count; k++)
+            digest_node(&s, &r->nodes[k]);
+    }
+    blake2s_final(&s, out);
+}
+
+static struct region_map *find_map(struct underlay *u, const uint8_t digest[BLAKE2S_BYTES], size_t *count)
+{
+    *count = 0;
+    LIST_EACH (m, &u->maps, struct region_map, link) {
+        ++*count;
+        if (memcmp(m->digest, digest, BLAKE2S_BYTES) == 0)
+            return m;
+    }
+    return NULL;
+}
+
+static int make_map(struct underlay *u, const struct tailcfg_derp_map *map,
+                    const uint8_t digest[BLAKE2S_BYTES], struct region_map **out)
+{
+    struct region_map *m = calloc(1, sizeof(*m));
+    int r;
+
+    if (!m)
+        return -ENOMEM;
+    r = netcheck_new(&m->check, map, underlay_random, NULL);
+    if (r) {
+        free(m);
+        return r;
+    }
+    m->u = u;
+    memcpy(m->digest, digest, BLAKE2S_BYTES);
+    list_init(&m->questions);
+    list_push_back(&u->maps, &m->link);
+    *out = m;
+    return 0;
+}
+
+void measure_release_map(struct region_map *m)
+{
+    if (!m || --m->refs)
+        return;
+    LIST_EACH (q, &m->questions, struct question, link) {
+        ev_resolve_cancel(q->resolve);
+        list_remove(&q->link);
+        free(q);
+    }
+    list_remove(&m->link);
+    netcheck_free(m->check);
+    free(m);
+}
+
+int underlay_node_set_map(struct underlay_node *n, const struct tailcfg_derp_map *map, time_ns now)
+{
+    struct underlay *u = n->u;
+    struct region_map *m = NULL, *old = n->map;
+    uint8_t digest[BLAKE2S_BYTES];
+    size_t count;
+    int r;
+
+    if (map) {
+        digest_map(digest, map);
+        m = find_map(u, digest, &count);
+        if (m && m == old)
+            return 0;
+        if (!m && count >= UNDERLAY_MAPS_MAX)
+            return -ENOSPC;
+        r = m ? 0 : make_map(u, map, digest, &m);
+        if (r)
+            return r;
+        m->refs++;
+        if (old && !netcheck_report(m->check)->home_region)
+            netcheck_set_home(m->check, netcheck_report(old->check)->home_region);
+    }
+    n->map = m;
+    measure_release_map(old);
+    if (m && !netcheck_report(m->check)->measured_at)
+        measure_wanted(u, now);
+    return 0;
+}
+
+/* ---- runs --------------------------------------------------------------------------------- */
+
+static void rearm(struct underlay *u)
+{
+    time_ns at = u->periodic_at;
+
+    if (u->measure_again && !u->measuring)
+        at = MIN(at, u->measured_at + UNDERLAY_MEASURE_GAP);
+    LIST_EACH (m, &u->maps, struct region_map, link)
+        at = MIN(at, netcheck_deadline(m->check));
+    ev_timer_set(&u->timer, at);
+}
+
+static void start(struct underlay *u, time_ns now)
+{
+    bool v4 = ev_udp_port(u->udp, true) != 0, v6 = ev_udp_port(u->udp, false) != 0;
+
+    if (list_empty(&u->maps))
+        return;
+    u->measuring = true;
+    u->measure_again = false;
+    u->periodic_at = TIME_NEVER;
+    u->counters.measurements++;
+    LIST_EACH (m, &u->maps, struct region_map, link)
+        if (netcheck_start(m->check, v4, v6, now))
+            u->counters.out_of_memory++;
+    pump(u, now);
+}
+
+/* A map that nobody has measured yet does not wait. */
+static bool any_unmeasured(const struct underlay *u)
+{
+    LIST_EACH (m, &u->maps, struct region_map, link)
+        if (!netcheck_report(m->check)->measured_at)
+            return true;
+    return false;
+}
+
+void measure_wanted(struct underlay *u, time_ns now)
+{
+    if (u->measuring) {
+        u->measure_again = true;
+        return;
+    }
+    if (u->measured_at == NEVER_MEASURED || now - u->measured_at >= UNDERLAY_MEASURE_GAP ||
+        any_unmeasured(u)) {
+        start(u, now);
+        return;
+    }
+    u->measure_again = true;
+    rearm(u);
+}
+
+static void arm_periodic(struct underlay *u, time_ns now)
+{
+    uint32_t spread;
+
+    if (u->periodic_at != TIME_NEVER || u->measuring || list_empty(&u->maps))
+        return;
+    random_bytes(&spread, sizeof(spread));
+    u->periodic_at = u->measured_at == NEVER_MEASURED ? now : u->measured_at;
+    u->periodic_at += UNDERLAY_MEASURE_MIN + (time_ns)((uint64_t)spread * UNDERLAY_MEASURE_SPREAD >> 32);
+    rearm(u);
+}
+
+void measure_active(struct underlay *u, time_ns now)
+{
+    u->active_until = now + PATH_ACTIVE;
+    arm_periodic(u, now);
+}
+
+bool measure_fresh(const struct underlay *u, time_ns now)
+{
+    return list_empty(&u->maps) || (!u->measuring && u->measured_at != NEVER_MEASURED &&
+                                    now - u->measured_at <= UNDERLAY_ENDPOINTS_FRESH);
+}
+
+void measure_endpoints_changed(struct underlay *u, time_ns now)
+{
+    if (endpoints_build(&u->endpoints, &u->host, ev_udp_port(u->udp, true), ev_udp_port(u->udp, false),
+                        now) &&
+        u->ops->report_changed)
+        u->ops->report_changed(u->ctx, UNDERLAY_CHANGED_ENDPOINTS, now);
+}
+
+/* The last of the machines has finished: one list for all, and whoever waited for it may call now. */
+static void finished(struct underlay *u, time_ns now)
+{
+    enum underlay_fact varies = UNDERLAY_UNKNOWN;
+
+    u->measuring = false;
+    u->measured_at = now;
+    LIST_EACH (m, &u->maps, struct region_map, link) {
+        size_t count;
+        const struct netcheck_mapped *mapped = netcheck_mapped(m->check, &count);
+
+        endpoints_note_mapped(&u->endpoints, mapped, count, now);
+        varies = MAX(varies, netcheck_report(m->check)->mapping_varies_by_dest_ip);
+    }
+    if (varies == UNDERLAY_YES && u->fixed_port)
+        endpoints_note_guess(&u->endpoints, ev_udp_port(u->udp, true), now);
+    measure_endpoints_changed(u, now);
+    while (!list_empty(&u->calling)) {
+        struct underlay_peer *p = LIST_FIRST(&u->calling, struct underlay_peer, calling);
+
+        list_remove(&p->calling);
+        talk_send_call_me_maybe(p);
+    }
+    if (now < u->active_until)
+        arm_periodic(u, now);
+}
+
+static void on_resolved(void *owner, int status, const struct ip *addresses, size_t count)
+{
+    struct question *q = owner;
+    struct region_map *m = q->map;
+    time_ns now = ev_now(m->u->loop);
+
+    netcheck_resolved(m->check, q->server, addresses, status ? 0 : count, now);
+    list_remove(&q->link);
+    free(q);
+    pump(m->u, now);
+}
+
+static void resolve(struct region_map *m, const struct netcheck_action *a, time_ns now)
+{
+    struct question *q = calloc(1, sizeof(*q));
+
+    if (q) {
+        q->map = m;
+        q->server = a->server;
+        if (ev_resolve_start(&q->resolve, m->u->loop, a->host_name, on_resolved, q) == 0) {
+            list_push_back(&m->questions, &q->link);
+            return;
+        }
+        free(q);
+    }
+    netcheck_resolved(m->check, a->server, NULL, 0, now);
+}
+
+static void perform_action(struct region_map *m, const struct netcheck_action *a, time_ns now)
+{
+    uint8_t request[STUN_REQUEST_BYTES];
+
+    if (a->kind == NETCHECK_RESOLVE) {
+        resolve(m, a, now);
+        return;
+    }
+    stun_request_write(request, &a->txid);
+    if (ev_udp_send(m->u->udp, &a->to, SPAN_OF(request), sizeof(request)))
+        netcheck_not_sent(m->check, &a->txid);
+}
+
+/* Does what the machines ask for, and notices when all of them have finished. */
+static void pump(struct underlay *u, time_ns now)
+{
+    unsigned changes = 0;
+    bool running = false;
+
+    LIST_EACH (m, &u->maps, struct region_map, link) {
+        struct netcheck_action a;
+        bool done;
+
+        while (netcheck_next(m->check, &a, now))
+            perform_action(m, &a, now);
+        changes |= netcheck_take_changes(m->check, &done);
+        running |= netcheck_running(m->check);
+    }
+    if (u->measuring && !running)
+        finished(u, now);
+    if (changes && u->ops->report_changed)
+        u->ops->report_changed(u->ctx, changes, now);
+    rearm(u);
+}
+
+static void on_timer(struct ev_timer *timer, time_ns now)
+{
+    struct underlay *u = CONTAINER_OF(timer, struct underlay, timer);
+    bool again = u->measure_again && !u->measuring && now - u->measured_at >= UNDERLAY_MEASURE_GAP;
+    bool periodic = now >= u->periodic_at;
+
+    LIST_EACH (m, &u->maps, struct region_map, link)
+        netcheck_tick(m->check, now);
+    if (periodic) {
+        u->periodic_at = TIME_NEVER;
+        periodic = now < u->active_until && !u->measuring;
+    }
+    if (again || periodic)
+        start(u, now);
+    else
+        pump(u, now);
+}
+
+void measure_stun_received(struct underlay *u, struct span datagram, time_ns now)
+{
+    struct stun_txid txid;
+    struct ip_port mapped;
+
+    if (!u->measuring || stun_response_parse(datagram, &txid, &mapped))
+        return;
+    LIST_EACH (m, &u->maps, struct region_map, link)
+        if (netcheck_stun_received(m->check, &txid, &mapped, now) == 0)
+            break;
+    pump(u, now);
+}
+
+/* ---- door ---------------------------------------------------------------------------------- */
+
+void measure_init(struct underlay *u)
+{
+    list_init(&u->maps);
+    ev_timer_init(&u->timer, u->loop, on_timer);
+    u->measured_at = NEVER_MEASURED;
+    u->periodic_at = TIME_NEVER;
+    u->active_until = INT64_MIN;
+}
+
+void measure_deinit(struct underlay *u)
+{
+    must(list_empty(&u->maps)); /* nodes hold them */
+    ev_timer_stop(&u->timer);
+}
+
+void underlay_measure(struct underlay *u, time_ns now)
+{
+    measure_wanted(u, now);
+}
+
+void underlay_relay_heard(struct underlay_node *n, uint16_t region, time_ns now)
+{
+    if (n->map)
+        netcheck_heard(n->map->check, region, now);
+}
+
+const struct underlay_report *underlay_node_report(const struct underlay_node *n)
+{
+    static const struct underlay_report nothing;
+
+    return n->map ? netcheck_report(n->map->check) : &nothing;
+}
+
+const struct underlay_endpoint *underlay_endpoints(const struct underlay *u, size_t *count)
+{
+    *count = u->endpoints.count;
+    return u->endpoints.list;
+}
+
+static bool same_addresses(const struct host_view *a, const struct host_view *b)
+{
+    return a->count == b->count &&
+           memcmp(a->addresses, b->addresses, a->count * sizeof(a->addresses[0])) == 0 &&
+           a->default_v4 == b->default_v4 && a->default_v6 == b->default_v6 &&
+           ip_equal(&a->gateway_v4, &b->gateway_v4);
+}
+
+void underlay_set_host(struct underlay *u, const struct host_view *view, time_ns now)
+{
+    bool known = u->host_known;
+
+    if (known && same_addresses(&u->host, view))
+        return;
+    u->host = *view;
+    u->host_known = true;
+    if (!known)
+        return; /* told with the first measurement */
+    LIST_EACH (p, &u->awake, struct underlay_peer, awake) {
+        struct path_turn t;
+
+        turn_begin(&t, now);
+        path_link_changed(&p->path, &t);
+        underlay_perform(p, &t);
+    }
+    if (u->measured_at != NEVER_MEASURED)
+        measure_endpoints_changed(u, now);
+    measure_wanted(u, now);
+}
