@@ -180,40 +180,59 @@ void http_head_remove_name(struct http_head *h, struct span name)
         h->fields[i].removed = true;
 }
 
-/* The bytes may stand in this very head: they are copied before anything moves. */
-static int append_text(struct http_head *h, struct span s, struct http_text *out)
+/* Appends both pieces or neither. They may stand in this very text, which moves while it grows. */
+static int append_texts(struct http_head *h, const struct span pieces[2], struct http_text out[2])
 {
-    bool inside = h->text.data && s.data >= h->text.data && s.data < h->text.data + h->text.cap;
-    size_t offset = inside ? (size_t)(s.data - h->text.data) : 0;
-    size_t at = h->text.len;
     struct mspan room;
-    int r = buf_reserve(&h->text, s.len, &room);
+    size_t offset[2], at = h->text.len;
+    bool inside[2];
+    int r;
 
+    for (int i = 0; i < 2; i++) {
+        const uint8_t *p = pieces[i].data;
+
+        inside[i] = p && h->text.data && p >= h->text.data && p < h->text.data + h->text.cap;
+        offset[i] = inside[i] ? (size_t)(p - h->text.data) - h->text.start : 0;
+    }
+    r = buf_reserve(&h->text, pieces[0].len + pieces[1].len, &room);
     if (r)
         return r;
-    if (s.len)
-        memcpy(room.data, inside ? h->text.data + offset : s.data, s.len);
-    buf_commit(&h->text, s.len);
-    *out = (struct http_text) { (uint16_t)at, (uint16_t)s.len };
+    for (int i = 0; i < 2; i++) {
+        const uint8_t *from = inside[i] ? h->text.data + h->text.start + offset[i] : pieces[i].data;
+
+        if (pieces[i].len)
+            memcpy(h->text.data + h->text.start + at, from, pieces[i].len);
+        out[i] = (struct http_text) { (uint16_t)at, (uint16_t)pieces[i].len };
+        at += pieces[i].len;
+    }
+    buf_commit(&h->text, pieces[0].len + pieces[1].len);
     return 0;
+}
+
+static int append_text(struct http_head *h, struct span s, struct http_text *out)
+{
+    struct http_text both[2];
+    int r = append_texts(h, (const struct span[2]) { s, SPAN_NONE }, both);
+
+    if (!r)
+        *out = both[0];
+    return r;
 }
 
 int http_head_add(struct http_head *h, struct span name, struct span value)
 {
     struct http_field_entry e = { .id = (uint8_t)http_field_id(name) };
-    size_t before = h->text.len;
+    struct http_text both[2];
     int r;
 
     must(http_is_token(name) && http_is_field_value(value));
     if (h->count == HTTP_FIELDS_MAX)
         return -ENOBUFS;
-    r = append_text(h, name, &e.name);
-    if (!r)
-        r = append_text(h, value, &e.value);
-    if (r) {
-        h->text.len = before;
+    r = append_texts(h, (const struct span[2]) { name, value }, both);
+    if (r)
         return r;
-    }
+    e.name = both[0];
+    e.value = both[1];
     h->fields[h->count++] = e;
     return 0;
 }

@@ -12,10 +12,12 @@
 
 #include "base/base.h"
 
-#define HTTP_FIELDS_MAX 128
+#define HTTP_FIELDS_MAX 192                  /* with those set afterwards, and those removed */
+#define HTTP_FIELDS_RECEIVED_MAX 128         /* of one message */
 #define HTTP_HEAD_BYTES_MAX (48u << 10)      /* as received, with the empty line */
 #define HTTP_HEAD_TEXT_MAX ((64u << 10) - 1) /* with what was set afterwards */
 #define HTTP_METHOD_BYTES_MAX 32
+#define HTTP_HOST_BYTES_MAX 261 /* a DNS name of 255, colon, port */
 
 /* Fields that the machines look at by themselves, or that a proxy must know. One row: name on the wire. */
 #define HTTP_KNOWN_FIELDS(X)                      \

@@ -37,11 +37,11 @@ void http1_init(struct http1 *m, enum http1_role role, struct http_head *head,
                 const struct http1_limits *limits)
 {
     uint32_t bytes = limits && limits->head_bytes ? limits->head_bytes : HTTP_HEAD_BYTES_MAX;
-    uint16_t fields = limits && limits->fields ? limits->fields : HTTP_FIELDS_MAX;
+    uint16_t fields = limits && limits->fields ? limits->fields : HTTP_FIELDS_RECEIVED_MAX;
 
     *m = (struct http1) { .role = (uint8_t)role, .head = head };
     m->head_limit = MIN(bytes, HTTP_HEAD_BYTES_MAX);
-    m->field_limit = (uint16_t)MIN(fields, HTTP_FIELDS_MAX);
+    m->field_limit = (uint16_t)MIN(fields, HTTP_FIELDS_RECEIVED_MAX);
 }
 
 static void drop_trailers(struct http1 *m)

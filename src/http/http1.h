@@ -67,13 +67,13 @@ enum http1_event_kind {
 
 struct http1_event {
     enum http1_event_kind kind;
-    struct span bytes;                /* HTTP1_BODY: inside the input */
-    const struct http_head *trailers; /* HTTP1_TRAILERS: until HTTP1_END is taken */
+    struct span bytes;          /* HTTP1_BODY: inside the input */
+    struct http_head *trailers; /* HTTP1_TRAILERS: until HTTP1_END is taken; may be changed */
 };
 
 struct http1_limits {
     uint32_t head_bytes; /* 0: HTTP_HEAD_BYTES_MAX; larger is cut down to it */
-    uint16_t fields;     /* 0: HTTP_FIELDS_MAX */
+    uint16_t fields;     /* 0: HTTP_FIELDS_RECEIVED_MAX; larger is cut down to it */
 };
 
 #define HTTP1_CHUNK_PARSER_BYTES 128 /* room for llhttp's own state; its header is not included here */

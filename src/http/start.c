@@ -87,6 +87,8 @@ static bool is_host(struct span s)
 {
     size_t i = 0;
 
+    if (s.len > HTTP_HOST_BYTES_MAX)
+        return false;
     if (s.len && s.data[0] == '[') {
         for (i = 1; i < s.len && s.data[i] != ']'; i++)
             if (!memchr("0123456789abcdefABCDEF:.", s.data[i], 24))

@@ -163,9 +163,9 @@ static void fields_up_to_the_limit_pass_and_one_more_does_not(void **state)
     check_fields(9, 10, GET_STORY);
     check_fields(10, 10, GET_STORY);
     check_fields(11, 10, "!TOO_MANY");
-    check_fields(HTTP_FIELDS_MAX, 0, GET_STORY);
-    check_fields(HTTP_FIELDS_MAX + 1, 0, "!TOO_MANY");
-    check_fields(HTTP_FIELDS_MAX + 1, 1000, "!TOO_MANY");
+    check_fields(HTTP_FIELDS_RECEIVED_MAX, 0, GET_STORY);
+    check_fields(HTTP_FIELDS_RECEIVED_MAX + 1, 0, "!TOO_MANY");
+    check_fields(HTTP_FIELDS_RECEIVED_MAX + 1, 1000, "!TOO_MANY");
 }
 
 static void chunk_lines_and_trailers_have_limits(void **state)
