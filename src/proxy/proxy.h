@@ -33,7 +33,7 @@
 #define PROXY_HALF_CLOSED_TIMEOUT (30 * SEC) /* client closed its side and the upstream says nothing */
 #define PROXY_LINGER_TIMEOUT (2 * SEC)       /* after a refused request: let the client read the answer */
 #define PROXY_PREFIXES_MAX 64
-#define PROXY_HEADERS_MAX 64
+#define PROXY_HEADERS_MAX 40
 #define PROXY_IDENTITY_LIST_MAX 64 /* tags, capabilities in one header */
 
 /* ---- who is asking --------------------------------------------------------------- */
@@ -65,13 +65,6 @@ struct proxy_ops {
 
 /* ---- settings -------------------------------------------------------------------- */
 
-enum proxy_origin { PROXY_ANY, PROXY_TAILNET, PROXY_FUNNEL };
-
-struct proxy_prefix {
-    const char *path; /* as written, without "tailnet:" or "funnel:" */
-    enum proxy_origin only;
-};
-
 struct proxy_header {
     const char *name, *value; /* the same name several times: several values */
 };
@@ -79,14 +72,15 @@ struct proxy_header {
 /* Zero means the default named beside it. Strings are copied. */
 struct proxy_service_config {
     const char *name;     /* for log lines */
-    const char *upstream; /* http://host[:port][/base][?query], https://..., or host:port */
+    const char *upstream; /* http://host[:port][/base][?query], https://..., unix:/path, host:port */
     const char
         *upstream_tcp_addr; /* dial this instead: host:port; the URL still decides about TLS and Host */
     const char *upstream_unix_addr; /* dial this path instead */
     bool insecure_https;            /* do not verify the upstream's certificate */
     const char *upstream_ca_file;   /* NULL: the system's */
 
-    const struct proxy_prefix *prefixes; /* none: everything is allowed and nothing is stripped */
+    const char *const
+        *prefixes; /* "[tailnet:|funnel:]/path"; none: everything is allowed, nothing is stripped */
     size_t prefix_count;
     bool keep_prefix;        /* stripPrefix=false */
     bool prefix_by_text;     /* tsnsrv's reading: /api also matches /apifoo */

@@ -1,0 +1,282 @@
+/* proxy/internal.h - between the files of proxy/
+ *
+ * Objects, and who owns whom:
+ *
+ *     shard - services - connections (struct conn) - exchange (while a request is in flight) - upstream
+ *           - idle upstreams, oldest first; each also in its service's list
+ *           - spare exchanges and heads, so that a request allocates nothing once traffic has begun
+ *
+ * Events only set flags and put the connection on shard->ready; conn_run steps through that list, so nothing
+ * is freed inside a callback of its own stream. A step runs until nothing moves or its share is used up.
+ *
+ * Bytes: a side is read into shard->in only while the other side has taken everything; what the other side
+ * does not take of one read is kept in the way's `pending`, at most PENDING_BYTES_MAX, and freed once it
+ * went. So a connection at rest holds no buffer, and a stalled one stops its source.
+ */
+#ifndef MANYTAILS_PROXY_INTERNAL_H
+#define MANYTAILS_PROXY_INTERNAL_H
+
+#include "http/http.h"
+#include "proxy/proxy.h"
+#include "proxy/url.h"
+#include "tls/tls.h"
+
+#define READ_BYTES (64u << 10)      /* of one read, while the other side keeps up */
+#define READ_BYTES_SLOW (16u << 10) /* and when it did not the last time */
+#define PENDING_BYTES_MAX (160u << 10)
+#define AHEAD_BYTES_MAX                                                                                     \
+    (128u << 10)                      /* client bytes read and not parsed: one read behind AHEAD_READ_BYTES \
+                                       */
+#define AHEAD_READ_BYTES (16u << 10)  /* read no further while a response is under way */
+#define READS_PER_STEP 4              /* each direction; then the others get their turn */
+#define LINGER_BYTES_MAX (256u << 10) /* thrown away after a refused request */
+#define SPARES_MAX 32                 /* exchanges and heads kept for the next request, per shard */
+#define SPARE_TEXT_BYTES (4u << 10)   /* text memory a spare may keep */
+#define LOG_TEXT_MAX (16u << 10)      /* of one access-log line */
+#define LOG_VALUE_MAX ((size_t)500)   /* of one value in it; every byte may become four */
+#define IDENTITY_TEXT_MAX (8u << 10)  /* of one joined list */
+
+/* ---- shard ------------------------------------------------------------------------ */
+
+struct spare_head {
+    struct list link;
+    struct http_head head;
+};
+
+struct proxy_shard {
+    struct ev_loop *loop;
+    struct ev_task run;
+    struct list ready;
+    struct list services;
+    struct list idle; /* upstreams, the longest idle first */
+    struct ev_timer idle_timer;
+    struct list spare_exchanges, spare_heads;
+    size_t spare_exchange_count, spare_head_count;
+    size_t connections, idle_count;
+    struct tls_client *tls; /* with the system's roots; made for the first https upstream */
+    uint8_t *in;            /* READ_BYTES: the input of the step that runs */
+    struct buf out;         /* heads that the step writes */
+    struct buf text;        /* paths and lists being put together */
+    int64_t date_second;
+    char date[32];
+};
+
+struct http_head *head_take(struct proxy_shard *shard); /* NULL: out of memory */
+void head_give_back(struct proxy_shard *shard, struct http_head **head);
+/* "Tue, 24 Nov 2026 16:20:01 GMT" (RFC 9110 5.6.7) */
+struct span shard_date(struct proxy_shard *shard);
+
+/* ---- service ------------------------------------------------------------------------ */
+
+enum origin { ORIGIN_ANY, ORIGIN_TAILNET, ORIGIN_FUNNEL };
+
+struct prefix {
+    char *path;
+    enum origin only;
+};
+
+struct set_header {
+    char *name, *value;
+    bool again; /* a further value of the same name */
+};
+
+struct proxy_service {
+    struct list link; /* shard->services */
+    struct proxy_shard *shard;
+    const struct proxy_ops *ops;
+    void *ctx;
+    char *name;
+    struct destination to;
+    struct tls_client *tls;
+    struct prefix prefixes[PROXY_PREFIXES_MAX];
+    size_t prefix_count;
+    struct set_header headers[PROXY_HEADERS_MAX];
+    size_t header_count;
+    bool insecure_https, strip_prefix, prefix_by_text, clean_paths, recommended_headers, suppress_whois,
+        access_log;
+    uint32_t head_bytes_max, idle_upstreams_max;
+    time_ns read_header_timeout, idle_timeout, connect_timeout, response_timeout;
+    struct list conns;
+    struct list idle; /* upstreams, the latest used last */
+    size_t idle_count;
+    struct proxy_counters counters;
+    struct log_limit error_lines;
+    bool draining, prefix_notice_given;
+    struct ev_task drained;
+};
+
+/* ---- upstream.c: connections to the upstream and their pool ---------------------------- */
+
+struct exchange;
+
+struct upstream {
+    struct list link;     /* service->idle */
+    struct list age_link; /* shard->idle */
+    struct proxy_service *service;
+    struct stream *stream;
+    struct exchange *x; /* NULL: idle */
+    time_ns idle_since;
+    bool connected, reused;
+    bool readable, writable; /* an edge came and was not used up */
+    bool failed;
+};
+
+/* One for x: from the pool or dialled. 0, or -errno (then x->up is NULL). */
+NODISCARD int upstream_open(struct exchange *x, bool fresh, time_ns now);
+/* Back to the pool, or closed. x->up is NULL afterwards. */
+void upstream_release(struct exchange *x, bool reusable, time_ns now);
+void upstream_close_idle(struct proxy_service *service);
+void upstream_pool_timer(struct ev_timer *t, time_ns now);
+
+/* ---- conn.c: downstream connections ------------------------------------------------------ */
+
+/* Name; what may be assumed. */
+#define CONN_STATES(X)                                           \
+    X(IDLE)    /* no exchange; the next byte begins a request */ \
+    X(REQUEST) /* x is there */                                  \
+    X(LINGER)  /* answered and shut down; what still comes is thrown away */
+
+enum conn_state {
+#define X(name) CONN_##name,
+    CONN_STATES(X)
+#undef X
+};
+
+struct conn {
+    struct list link; /* service->conns */
+    struct list ready_link;
+    struct proxy_service *service;
+    struct stream *stream;
+    struct exchange *x;
+    struct ev_timer timer;
+    time_ns deadline; /* TIME_NEVER: none. The timer may run out earlier and looks here */
+    struct proxy_arrival arrival;
+    uint32_t lingered; /* bytes thrown away */
+    uint8_t state;
+    bool readable, writable, failed; /* as with upstream */
+    bool edge;                       /* something became readable since the last step */
+    bool read_ended;                 /* the client has closed its side */
+};
+
+void conn_ready(struct conn *c);
+void conn_deadline(struct conn *c, time_ns at);
+/* Frees it, its exchange and its upstream at once. abort: the client must not take this for a proper end. */
+void conn_close(struct conn *c, bool abort, time_ns now);
+void conn_run(struct ev_task *task, time_ns now);
+
+/* ---- exchange.c: one request and its response ------------------------------------------------ */
+
+/* Name; what may be assumed. */
+#define EXCHANGE_STATES(X)                                               \
+    X(HEAD)    /* the request's head is being collected */               \
+    X(FORWARD) /* routed: an upstream is being opened, or bodies flow */ \
+    X(TUNNEL)  /* 101 went through: raw bytes both ways */               \
+    X(REPLY)   /* answered here; the rest of the answer is being written */
+
+enum exchange_state {
+#define X(name) EXCHANGE_##name,
+    EXCHANGE_STATES(X)
+#undef X
+};
+
+enum step {
+    STEP_WAIT,   /* for an event or the deadline */
+    STEP_AGAIN,  /* its share is used up, there is more to do */
+    STEP_NEXT,   /* done; the connection stays */
+    STEP_CLOSE,  /* done; the connection does not */
+    STEP_LINGER, /* done; the client may still be sending */
+    STEP_ABORT,  /* broken off: the client must not take it for complete */
+};
+
+/* Bytes on their way to one side. */
+struct way {
+    struct buf pending;
+    uint32_t read_bytes; /* how much to read from the source at once */
+    bool source_ended;   /* tunnel: no more from there */
+    bool shut;           /* tunnel: the other side was told */
+};
+
+struct exchange {
+    struct list link; /* spare */
+    struct conn *conn;
+    struct upstream *up;
+    struct http_head *request, *response; /* given back once the response's head is through */
+    struct http1 reader, up_reader;
+    struct buf ahead;   /* from the client, not parsed yet */
+    struct way in, out; /* to the upstream, to the client */
+    struct buf line;    /* of the access log, so far */
+    time_ns began;
+    uint64_t bytes_in, bytes_out;
+    uint16_t status; /* that went to the client; 0: none yet */
+    uint8_t state;
+    uint8_t method_id;
+    uint8_t client_minor;
+    uint8_t in_framing, out_framing; /* enum http_body of what the upstream and the client get */
+    bool keep;                       /* the client's connection may live on */
+    bool repeatable;                 /* may go out a second time (RFC 9110 9.2.2) and has no body */
+    bool retried;
+    bool connected;      /* the upstream was reached */
+    bool head_sent;      /* to the upstream (or queued) */
+    bool request_done;   /* wholly read from the client */
+    bool response_begun; /* a byte of the response arrived */
+    bool response_done;  /* wholly read from the upstream */
+    bool up_reusable;    /* and its connection can serve another */
+    char why[96];        /* what went wrong, for the log; "" */
+};
+
+struct exchange *exchange_begin(struct conn *c, time_ns now); /* NULL: out of memory */
+/* For the request that waits in x->ahead. 0 or -ENOMEM. */
+NODISCARD int exchange_restart(struct exchange *x, time_ns now);
+void exchange_end(struct exchange *x, time_ns now); /* gives everything back; x is a spare or gone */
+void exchange_free(struct exchange *x);             /* a spare */
+/* `in`: bytes that the connection has read while it was idle. */
+enum step exchange_step(struct exchange *x, struct span in, time_ns now);
+enum step exchange_timeout(struct exchange *x, time_ns now);
+enum step exchange_client_left(struct exchange *x, time_ns now);
+
+/* ---- route.c: from a request head to what the upstream gets ------------------------------------ */
+
+/* 0: forward it (the head is rewritten). Else the status of an answer made here; *location is filled for
+ * redirects and lives until shard->text is used again. */
+int route(struct exchange *x, struct span *location);
+
+/* ---- headers.c ----------------------------------------------------------------------------------- */
+
+/* 0, -ENOBUFS (too many fields), -ENOMEM. */
+NODISCARD int headers_for_upstream(struct exchange *x);
+NODISCARD int headers_for_client(struct exchange *x);
+/* Is it a field that only we may set (identity, forwarding), underscores taken for hyphens? */
+bool header_is_ours(struct span name);
+void trailers_filter(struct http_head *trailers);
+
+/* ---- pump.c: moving bytes -------------------------------------------------------------------------- */
+
+enum flow {
+    FLOW_BLOCKED, /* nothing to do before the next event */
+    FLOW_MORE,    /* the share of this step is used up */
+    FLOW_CLIENT_FAILED,
+    FLOW_UPSTREAM_FAILED, /* see x->why */
+    FLOW_FAULT,           /* http1 fault in *fault: the request's own, in the middle of its body */
+    FLOW_TUNNEL,          /* 101 was passed on */
+    FLOW_DONE,            /* this direction is complete and written */
+};
+
+enum flow pump_request(struct exchange *x, int *fault);
+enum flow pump_response(struct exchange *x);
+enum flow pump_tunnel(struct exchange *x);
+/* Writes what is pending: FLOW_DONE, FLOW_BLOCKED or a failure. */
+enum flow way_flush(struct exchange *x, bool to_client);
+/* Writes the parts, keeps as pending what is not taken: FLOW_DONE, FLOW_BLOCKED or a failure. */
+enum flow way_write(struct exchange *x, bool to_client, struct span *parts, size_t count);
+
+/* ---- answer.c: answers of our own, the access log ---------------------------------------------------- */
+
+/* Queues it: the exchange is in EXCHANGE_REPLY afterwards. FLOW_CLIENT_FAILED: it could not be sent. */
+enum flow answer(struct exchange *x, int status, struct span location, const char *sentence);
+/* Text of the line that is known when the request was routed. */
+void log_begin(struct exchange *x, struct span original_target);
+void log_rewritten(struct exchange *x);
+void log_identity(struct exchange *x, const struct proxy_identity *who);
+void log_end(struct exchange *x, time_ns now);
+
+#endif
