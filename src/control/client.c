@@ -62,6 +62,11 @@ static void link_close(struct control_client *c)
     c->lost = false;
 }
 
+const char *reason_glue(const char *reason)
+{
+    return strncmp(reason, "unreachable", 11) == 0 ? " " : ": ";
+}
+
 void client_link_failed(struct control_client *c, const char *reason, time_ns now)
 {
     unsigned nodes = gate_clients(c->shard, c->server);
@@ -71,8 +76,8 @@ void client_link_failed(struct control_client *c, const char *reason, time_ns no
     c->retry_at = now + backoff_delay(c->failures, BACKOFF_STEP, BACKOFF_MAX, client_random()) +
                   backoff_spread(nodes, client_random());
     if (news)
-        log_warn(c->name, "control: %s; trying again in %d s", reason,
-                 (int)((c->retry_at - now + SEC - 1) / SEC));
+        log_warn(c->name, "control: %s%s%s; trying again in %d s", c->server->url.text, reason_glue(reason),
+                 reason, (int)((c->retry_at - now + SEC - 1) / SEC));
     if (reason != c->reason)
         client_set_reason(c, reason);
     link_close(c);

@@ -40,6 +40,13 @@ enum link_state {
 
 struct ping; /* being answered */
 
+/* What a map request said about this node. */
+struct told {
+    uint64_t hash; /* of all of it, latencies aside; never 0 */
+    struct public_key disco_key;
+    bool home_known; /* without a home relay nobody can reach us */
+};
+
 struct control_client {
     struct control_shard *shard;
     struct shard_server *server;
@@ -100,11 +107,10 @@ struct control_client {
 
     /* updates */
     struct call update;
-    uint64_t update_sent, update_in_flight; /* hash of what the server has, of what is under way; 0: none */
+    uint64_t update_sent;                 /* hash of what the server has; 0: nothing yet */
+    struct told update_told, stream_told; /* by the last update and the last stream request */
     bool update_due;
-    bool stream_applies;  /* this server took what the stream request said: no update is needed for it */
-    uint64_t stream_sent; /* hash of what the stream request said, and its disco key */
-    struct public_key stream_disco;
+    bool stream_applies;    /* this server took what the stream request said: no update is needed for it */
     bool disco_was_updated; /* an update with the disco key in use went out: the self node proves nothing */
     unsigned update_failures;
     time_ns update_at, update_deadline;
@@ -125,6 +131,8 @@ struct control_client {
 void client_run(struct control_client *c, time_ns now);
 void client_again(struct control_client *c); /* client_run before the loop sleeps */
 void client_link_failed(struct control_client *c, const char *reason, time_ns now);
+/* What stands between the server and a reason: "x unreachable: ...", "x: sent nonsense". */
+const char *reason_glue(const char *reason);
 void client_set_reason(struct control_client *c, const char *reason); /* NULL: none */
 static inline uint64_t client_random(void)
 {
@@ -169,9 +177,7 @@ time_ns ping_deadline(const struct control_client *c);
 NODISCARD int request_register(struct control_client *c, const struct registration_call *call,
                                struct buf *out);
 NODISCARD int request_logout(struct control_client *c, struct buf *out);
-/* *hash names what it says about the node, latencies aside; *disco_key what it says so with. */
-NODISCARD int request_map(struct control_client *c, bool stream, struct buf *out, uint64_t *hash,
-                          struct public_key *disco_key);
+NODISCARD int request_map(struct control_client *c, bool stream, struct buf *out, struct told *told);
 void request_deinit(struct buf *b);
 struct public_key client_node_key(const struct control_client *c);
 

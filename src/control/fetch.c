@@ -15,7 +15,6 @@ struct fetch {
     struct buf leftover; /* behind the answer */
     fetch_fn *done;
     void *ctx;
-    char server[URL_TEXT_BYTES]; /* host and port, for sentences */
     char failure[FETCH_FAILURE_BYTES];
     bool connected;
 };
@@ -30,7 +29,7 @@ static void fail(struct fetch *f, time_ns now, const char *why)
 {
     stream_abort(f->stream);
     f->stream = NULL;
-    snprintf(f->failure, sizeof(f->failure), "%.120s: %.130s", f->server, why);
+    snprintf(f->failure, sizeof(f->failure), "unreachable: %s", why);
     finish(f, f->failure, now);
 }
 
@@ -150,7 +149,7 @@ static int open_stream(struct fetch *f, struct ev_loop *loop, const struct fetch
         if (r) {
             stream_close(below);
             f->stream = NULL;
-            snprintf(f->failure, sizeof(f->failure), "%.120s: TLS cannot start: %s", f->server,
+            snprintf(f->failure, sizeof(f->failure), "TLS cannot start: %s",
                      r == -EPROTONOSUPPORT ? "no root certificates are configured" : err_text(r));
             ev_task_post(&f->task);
             return r == -ENOMEM ? r : 0;
@@ -175,7 +174,6 @@ int fetch_start(struct fetch **out, struct ev_loop *loop, const struct fetch_con
     exchange_init(&f->answer, strcmp(config->method, "HEAD") == 0);
     buf_init(&f->request, FETCH_REQUEST_BYTES_MAX);
     buf_init(&f->leftover, READ_BYTES);
-    snprintf(f->server, sizeof(f->server), "%s", config->url->authority);
     r = buf_printf(&f->request, "%s %.*s HTTP/1.1\r\nHost: %s\r\n%s\r\n", config->method,
                    (int)config->target.len, (const char *)config->target.data, config->url->authority,
                    config->headers);

@@ -26,8 +26,8 @@ struct fetch_config { /* read inside the call */
     time_ns timeout;     /* 0: FETCH_TIMEOUT */
 };
 
-/* The end, once, from the loop. `failure` NULL: fetch_answer is complete. Else a sentence without its end
- * mark: "control.example:443: connection refused". The callback may free the fetch. */
+/* The end, once, from the loop. `failure` NULL: fetch_answer is complete. Else a sentence without its subject
+ * and end mark: "unreachable: connection refused". The callback may free the fetch. */
 typedef void fetch_fn(void *ctx, const char *failure, time_ns now);
 
 /* 0, -ENOMEM; everything else comes through `done`. */

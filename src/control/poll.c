@@ -28,7 +28,7 @@ static void start(struct control_client *c, time_ns now)
                                   .node_key = &key,
                                   .streaming = true };
     struct buf body;
-    int r = request_map(c, true, &body, &c->stream_sent, &c->stream_disco);
+    int r = request_map(c, true, &body, &c->stream_told);
 
     if (!r) {
         config.body = buf_span(&body);
@@ -125,7 +125,7 @@ static bool learn_self(struct control_client *c, const struct tailcfg_map_respon
 static void first_map(struct control_client *c, time_ns now)
 {
     if (c->failures || c->reason)
-        log_info(c->name, "control: connected to %s again", c->server->url.text);
+        log_info(c->name, "control: connected to %s", c->server->url.text);
     c->poll_has_map = c->have_netmap = true;
     c->failures = 0;
     client_set_reason(c, NULL);
@@ -251,6 +251,25 @@ static bool take_all(struct control_client *c, time_ns now)
 /* ---- the end of a stream ----------------------------------------------------------------------------------
  */
 
+/* A 4xx. The connection is fine; once can be an accident (a server that restarts), twice is not. */
+static void not_wanted(struct control_client *c, const char *why, time_ns now)
+{
+    poll_stop(c);
+    client_set_reason(c, why);
+    if (!registration_not_found(&c->registration)) {
+        c->poll_at = now + backoff_delay(2, BACKOFF_STEP, BACKOFF_MAX, client_random());
+        log_warn(c->name, "control: %s: %s; trying again in %d s", c->server->url.text, why,
+                 (int)((c->poll_at - now + SEC - 1) / SEC));
+        return;
+    }
+    log_error(c->name, "control: %s: %s; the node is gone there and is registered anew", c->server->url.text,
+              why);
+    c->registered = false;
+    c->login_active = true;
+    c->login_at = now;
+    client_again(c);
+}
+
 static void over(struct control_client *c, time_ns now)
 {
     char why[FETCH_FAILURE_BYTES];
@@ -258,25 +277,18 @@ static void over(struct control_client *c, time_ns now)
     time_ns wait = retry_after_parse(span_from_str(c->poll.retry_after), ev_wall_clock());
 
     if (call_succeeded(&c->poll))
-        snprintf(why, sizeof(why), "the server ended the map stream");
+        snprintf(why, sizeof(why), "ended the map stream");
     else
         call_failure(&c->poll, "map stream", why);
-    /* Any other 4xx means that this node is not what the server wants: so does "node not found". */
-    if (status >= 400 && status < 500 && status != 429 && registration_not_found(&c->registration)) {
-        log_error(c->name, "control: %s; the node is gone at the server and is registered anew", why);
-        client_set_reason(c, why);
-        poll_stop(c);
-        c->registered = false;
-        c->login_active = true;
-        c->login_at = now;
-        client_again(c);
+    /* "node not found", and whatever else says that this node is not what the server wants. */
+    if (status >= 400 && status < 500 && status != 429) {
+        not_wanted(c, why, now);
         return;
     }
     client_link_failed(c, why, now);
     if (status == 429 && wait > 0 && wait <= REGISTRATION_RETRY_AFTER_MAX)
         c->retry_at = MAX(c->retry_at, now + wait);
 }
-
 void poll_step(struct control_client *c, time_ns now)
 {
     if (c->link != LINK_UP || !c->registered || c->logging_out)

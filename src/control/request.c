@@ -111,8 +111,7 @@ static int hash_of(const struct control_report *report, const struct public_key 
     return 0;
 }
 
-int request_map(struct control_client *c, bool stream, struct buf *out, uint64_t *hash,
-                struct public_key *disco_key)
+int request_map(struct control_client *c, bool stream, struct buf *out, struct told *told)
 {
     struct control_report report;
     struct tailcfg_map_request r = { .version = c->version,
@@ -125,12 +124,13 @@ int request_map(struct control_client *c, bool stream, struct buf *out, uint64_t
     int status;
 
     complete_report(c, !(c->auth_key && c->registration.tags_refused), &report);
-    r.disco_key = *disco_key = report.disco_key;
+    r.disco_key = told->disco_key = report.disco_key;
+    told->home_known = report.hostinfo.netinfo && report.hostinfo.netinfo->preferred_derp;
     r.endpoints_known = report.endpoint_count > 0;
     r.endpoints = report.endpoints;
     r.endpoint_count = report.endpoint_count;
     buf_init(out, CLIENT_REQUEST_BYTES_MAX);
-    status = hash_of(&report, &r.node_key, hash);
+    status = hash_of(&report, &r.node_key, &told->hash);
     if (!status)
         status = tailcfg_map_request_write(out, &r);
     if (status)

@@ -17,7 +17,6 @@ struct session {
     void *ctx;
     uint16_t version;
     uint8_t *scratch;
-    char server[URL_TEXT_BYTES];
     struct fetch *upgrade;
     struct noise_handshake *handshake; /* until the response */
     struct stream *stream;             /* behind the 101: raw, then Noise */
@@ -80,19 +79,22 @@ static void lose(struct session *s, enum session_loss loss, time_ns now, const c
 
 static void lose_stream(struct session *s, enum session_loss loss, ssize_t end, time_ns now)
 {
-    char why[STREAM_FAILURE_BYTES], text[FETCH_FAILURE_BYTES];
+    char text[FETCH_FAILURE_BYTES];
 
     if (end == 0 && loss == SESSION_KEY)
-        snprintf(text, sizeof(text), "%.100s: closed during the Noise handshake", s->server);
+        snprintf(text, sizeof(text),
+                 "closed the connection in the Noise handshake: its key has changed, or it does not accept "
+                 "capability version %u",
+                 s->version);
     else if (end == 0 && !s->heard)
-        snprintf(
-            text, sizeof(text),
-            "%.100s: closed right after the handshake; it may not accept clients of capability version %u",
-            s->server, s->version);
+        snprintf(text, sizeof(text),
+                 "closed the connection right after the Noise handshake; maybe it does not accept capability "
+                 "version %u",
+                 s->version);
     else if (end == 0)
-        snprintf(text, sizeof(text), "%.100s: the server closed the connection", s->server);
+        snprintf(text, sizeof(text), "closed the connection");
     else
-        snprintf(text, sizeof(text), "%.100s: %.140s", s->server, stream_failure(s->stream, why));
+        stream_failure(s->stream, text);
     lose(s, loss, now, text);
 }
 
@@ -146,12 +148,12 @@ static void take(struct session *s, struct span bytes, time_ns now)
     if (r) {
         flush(s, now); /* GOAWAY with the reason */
         lose(s, SESSION_BROKEN, now,
-             r < 0 ? err_text(r) : "the server broke the rules of HTTP/2 or sent an endless early payload");
+             r < 0 ? err_text(r) : "broke the rules of HTTP/2 or sent an endless early payload");
         return;
     }
     s->ops->fed(s->ctx, now);
     if (!s->over && h2_client_closing(s->h2))
-        lose(s, SESSION_BROKEN, now, "the server ends its connections");
+        lose(s, SESSION_BROKEN, now, "ends its connections (GOAWAY)");
 }
 
 static void pump(struct session *s, time_ns now)
@@ -222,16 +224,14 @@ static int start_http2(struct session *s, const struct noise_session *noise, str
 static void noise_refused(struct session *s, int r, struct span refusal, time_ns now)
 {
     char text[FETCH_FAILURE_BYTES];
-    size_t n = (size_t)snprintf(text, sizeof(text), "%.100s: ", s->server);
+    size_t n;
 
-    if (r != NOISE_E_REFUSED) {
-        snprintf(text + n, sizeof(text) - n, "the Noise handshake does not authenticate the server");
-    } else {
-        n += (size_t)snprintf(text + n, sizeof(text) - n, "the server refused the Noise handshake: ");
-        for (size_t i = 0; i < refusal.len && n + 1 < sizeof(text); i++)
-            text[n++] = (char)(refusal.data[i] < ' ' || refusal.data[i] > '~' ? '?' : refusal.data[i]);
-        text[n] = 0;
-    }
+    n = (size_t)snprintf(text, sizeof(text), "%s",
+                         r == NOISE_E_REFUSED ? "refused the Noise handshake: "
+                                              : "does not authenticate in the Noise handshake");
+    for (size_t i = 0; i < refusal.len && n + 1 < sizeof(text); i++)
+        text[n++] = (char)(refusal.data[i] < ' ' || refusal.data[i] > '~' ? '?' : refusal.data[i]);
+    text[n] = 0;
     lose(s, SESSION_KEY, now, text);
 }
 
@@ -273,7 +273,7 @@ static void read_response(struct session *s, time_ns now)
         int r = buf_reserve(&s->response, 1, &room);
 
         if (r) {
-            lose(s, SESSION_KEY, now, "the answer to the Noise handshake is too long");
+            lose(s, SESSION_KEY, now, "sent too long an answer to the Noise handshake");
             break;
         }
         n = stream_read(s->stream, room.data, MIN(room.len, (size_t)NOISE_FRAME_BYTES_MAX));
@@ -326,10 +326,9 @@ static void no_upgrade(struct session *s, const struct exchange *e, time_ns now)
     size_t n;
 
     if (e->status == 101)
-        n = (size_t)snprintf(text, sizeof(text), "%.100s: upgraded to something else", s->server);
+        n = (size_t)snprintf(text, sizeof(text), "upgraded to something else");
     else
-        n = (size_t)snprintf(text, sizeof(text), "%.100s: /ts2021 answered with status %d: ", s->server,
-                             e->status);
+        n = (size_t)snprintf(text, sizeof(text), "/ts2021 answered with status %d: ", e->status);
     for (size_t i = 0; e->status != 101 && i < body.len && n + 1 < sizeof(text); i++)
         text[n++] = (char)(body.data[i] < ' ' || body.data[i] > '~' ? ' ' : body.data[i]);
     text[n] = 0;
@@ -412,7 +411,6 @@ int session_start(struct session **out, struct ev_loop *loop, const struct sessi
     s->ctx = ctx;
     s->version = config->version;
     s->scratch = config->scratch;
-    snprintf(s->server, sizeof(s->server), "%s", config->url->authority);
     ev_timer_init(&s->timer, loop, on_timer);
     ev_task_init(&s->task, loop, on_task);
     buf_init(&s->response, 2 * NOISE_FRAME_BYTES_MAX);

@@ -16,15 +16,15 @@ const char *control_state_name(enum control_state state)
 
 static enum control_state state_down(const struct control_client *c)
 {
-    if (!c->wanted && !c->logging_out)
-        return c->logged_out ? CONTROL_LOGGED_OUT : c->told_to_exit ? CONTROL_FAILED : CONTROL_STOPPED;
+    if (!c->wanted)
+        return c->told_to_exit ? CONTROL_FAILED : CONTROL_STOPPED;
     return c->failures && !list_linked(&c->waiter.link) ? CONTROL_FAILED : CONTROL_WAITING;
 }
 
-static enum control_state state_up(const struct control_client *c)
+static enum control_state state_up(const struct control_client *c, time_ns now)
 {
     if (!c->registered)
-        return c->login.running || c->logging_out || !c->reason ? CONTROL_REGISTERING : CONTROL_FAILED;
+        return c->login.running || !c->reason || c->login_at <= now ? CONTROL_REGISTERING : CONTROL_FAILED;
     if (!c->poll_has_map)
         return CONTROL_FETCHING_MAP;
     return c->approval_needed ? CONTROL_WAITING_APPROVAL : CONTROL_RUNNING;
@@ -32,6 +32,10 @@ static enum control_state state_up(const struct control_client *c)
 
 static enum control_state derive(const struct control_client *c, time_ns now)
 {
+    if (c->logging_out)
+        return CONTROL_REGISTERING;
+    if (c->logged_out && !c->wanted)
+        return CONTROL_LOGGED_OUT;
     if (c->wanted && c->registration.followup)
         return CONTROL_NEEDS_LOGIN;
     if (c->wanted && now >= c->expires_at)
@@ -45,7 +49,7 @@ static enum control_state derive(const struct control_client *c, time_ns now)
     case LINK_CONNECTING:
         return CONTROL_CONNECTING;
     case LINK_UP:
-        return state_up(c);
+        return state_up(c, now);
     }
     return CONTROL_STOPPED;
 }
@@ -151,7 +155,8 @@ static void write_sentence(const struct control_client *c, time_ns now, struct c
 
     add_where(&t, c);
     if (c->reason && !connected)
-        add(&t, c->state == CONTROL_FAILED ? ": %s" : " (before: %s)", c->reason);
+        add(&t, c->state == CONTROL_FAILED ? "%s%s" : " (before:%s%s)",
+            c->state == CONTROL_FAILED ? reason_glue(c->reason) : " ", c->reason);
     if (out->retry_at != TIME_NEVER)
         add(&t, "; trying again in %d s", (int)((MAX(out->retry_at - now, 0) + SEC - 1) / SEC));
     if (!connected && c->wanted && c->have_netmap)

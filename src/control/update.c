@@ -39,17 +39,18 @@ void update_registered(struct control_client *c)
 
 void update_saw_self(struct control_client *c, const struct tailcfg_node *self, time_ns now)
 {
-    bool same = public_key_equal(&self->disco_key, &c->stream_disco);
+    bool same = public_key_equal(&self->disco_key, &c->stream_told.disco_key);
 
-    if (!c->disco_was_updated && !public_key_is_zero(&c->stream_disco))
+    if (!c->disco_was_updated && !public_key_is_zero(&c->stream_told.disco_key))
         c->stream_applies = same;
     if (c->stream_applies)
-        c->update_sent = c->stream_sent;
+        c->update_sent = c->stream_told.hash;
     else if (!same)
         c->update_sent = 0; /* it forgot, or never knew */
     /* Only if it differs from what was sent; that is found out when the time has come. With nothing sent
      * yet, the home relay belongs into the first one: without it nobody can reach us. */
-    due(c, c->update_sent ? now + CLIENT_UPDATE_SETTLE : now + CLIENT_UPDATE_HOME_WAIT);
+    due(c, c->update_sent || c->stream_told.home_known ? now + CLIENT_UPDATE_SETTLE
+                                                       : now + CLIENT_UPDATE_HOME_WAIT);
 }
 
 void control_client_report_changed(struct control_client *c)
@@ -68,16 +69,16 @@ void control_client_report_changed(struct control_client *c)
 
 static void send_update(struct control_client *c, time_ns now)
 {
-    struct public_key key = client_node_key(c), disco;
+    struct public_key key = client_node_key(c);
     struct call_config config = { .method = "POST",
                                   .authority = c->server->url.authority,
                                   .path = span_from_str("/machine/map"),
                                   .node_key = &key };
     struct buf body;
-    int r = request_map(c, false, &body, &c->update_in_flight, &disco);
+    int r = request_map(c, false, &body, &c->update_told);
 
     c->update_due = false;
-    if (!r && c->update_in_flight == c->update_sent) {
+    if (!r && c->update_told.hash == c->update_sent) {
         request_deinit(&body);
         return; /* the server knows all of it */
     }
@@ -87,7 +88,7 @@ static void send_update(struct control_client *c, time_ns now)
         request_deinit(&body);
     }
     c->update_deadline = now + CLIENT_UPDATE_TIMEOUT;
-    c->disco_was_updated |= !r && !public_key_is_zero(&disco);
+    c->disco_was_updated |= !r && !public_key_is_zero(&c->update_told.disco_key);
     if (r)
         client_link_failed(c, r > 0 ? "the connection takes no more requests" : err_text(r), now);
 }
@@ -110,7 +111,7 @@ void update_step(struct control_client *c, time_ns now)
         return;
     if (call_succeeded(&c->update)) {
         call_reset(&c->update);
-        c->update_sent = c->update_in_flight;
+        c->update_sent = c->update_told.hash;
         c->update_failures = 0;
         c->updates++;
     } else if (c->update.ended) {
