@@ -304,6 +304,68 @@ static void silence_is_death(void **state)
     buf_deinit(&s.out);
 }
 
+/* What a derper (tailscale.com v1.102.3) sent to the key 01..20, clamped: a packet of another client, the
+ * answer to a ping, "not here" for a disco packet to nobody, and that the other client left. */
+static const char recorded[] =
+    "485454502f312e312031303120537769746368696e672050726f746f636f6c730d0a557067726164653a20444552500d"
+    "0a436f6e6e656374696f6e3a20557067726164650d0a446572702d56657273696f6e3a20320d0a446572702d5075626c"
+    "69632d4b65793a2061396366336639656361366430613737313336323831646531653863333666396635306165663339"
+    "3836396630363832626130653561333738343432323235610d0a0d0a010000002844455250f09f9491a9cf3f9eca6d0a"
+    "77136281de1e8c36f9f50aef39869f0682ba0e5a378442225a0300000035d9d6cfc0c3be6cee0cc027dd28a05f3b74d8"
+    "c65363cd96a11964e47884a464609982238b2d1415d6bc02ea7c006a5886e4d1ccfd59050000002c5869aff450549732"
+    "cbaaed5e5df9b30a6da31cb0e5742bad5ad4a1a768f1a67b68656c6c6f2066726f6d2062130000000831323334353637"
+    "380800000021000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f0108000000215869aff4"
+    "50549732cbaaed5e5df9b30a6da31cb0e5742bad5ad4a1a768f1a67b00";
+
+static void a_recorded_session_reads_as_it_happened(void **state)
+{
+    (void)state;
+    static const char want[] = "ready 88:hello from b gone 0! gone 88 ";
+
+    for (size_t chunk = 1; chunk < 420; chunk++) {
+        struct secret_key secret;
+        struct server s = { 0 };
+        struct derp_config config = { .host = "derp.lab.test", .node_key = &secret };
+        struct derp_client *c;
+        uint8_t bytes[512];
+        char events[256] = "";
+        size_t n = from_hex(recorded, bytes, sizeof(bytes));
+
+        for (uint8_t i = 0; i < KEY_BYTES; i++)
+            secret.bytes[i] = i + 1;
+        secret_key_clamp(&secret);
+        assert_int_equal(derp_client_new(&c, &config, 0), 0);
+        buf_init(&s.out, sizeof(bytes));
+        assert_int_equal(buf_append(&s.out, span_make(bytes, n)), 0);
+        run(c, &s, chunk, events);
+        assert_string_equal(events, want);
+        derp_client_free(c);
+        buf_deinit(&s.out);
+    }
+}
+
+/* The frame of another implementation that proves the key 01..20 to the server e0..ff. */
+static void the_box_is_that_of_others(void **state)
+{
+    (void)state;
+    static const char frame_hex[] = "020000006807a37cbc142093c8b755dc1b10e86cb426374ad16aa853ed0bdfc0b2b86d1c"
+                                    "7c000102030405060708090a0b0c0d0e0f101112"
+                                    "131415161766d44432cd469868ea96a63ab7fbfe3b88a0d9ce77704a69f0373b13458904"
+                                    "b3e3d4f0ba0eb5c1e23f594f39e4b87e51";
+    uint8_t frame[128], shared[KEY_BYTES], json[64];
+    size_t n = from_hex(frame_hex, frame, sizeof(frame));
+    struct secret_key server;
+    struct public_key client;
+
+    for (int i = 0; i < KEY_BYTES; i++)
+        server.bytes[i] = (uint8_t)(0xe0 + i);
+    secret_key_clamp(&server);
+    memcpy(client.bytes, frame + 5, KEY_BYTES);
+    assert_true(box_key_make(shared, &server, &client));
+    assert_true(box_open(json, span_make(frame + 61, n - 61), frame + 37, shared));
+    assert_memory_equal(json, "{\"version\":2,\"CanAckPings\":true}", n - 61 - BOX_TAG_BYTES);
+}
+
 /* After a change of the network: an answer in five seconds, or any other byte, or dead. */
 static void a_ping_asks_for_life(void **state)
 {
@@ -372,10 +434,16 @@ static void packets_wait_for_the_hello(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_ping_asks_for_life),         cmocka_unit_test(packets_wait_for_the_hello),
-        cmocka_unit_test(every_cut_gives_the_same),     cmocka_unit_test(the_client_info_opens_at_the_server),
-        cmocka_unit_test(the_oldest_packet_is_dropped), cmocka_unit_test(the_servers_rate_limit_is_kept),
-        cmocka_unit_test(nonsense_is_refused_by_name),  cmocka_unit_test(silence_is_death),
+        cmocka_unit_test(a_recorded_session_reads_as_it_happened),
+        cmocka_unit_test(the_box_is_that_of_others),
+        cmocka_unit_test(a_ping_asks_for_life),
+        cmocka_unit_test(packets_wait_for_the_hello),
+        cmocka_unit_test(every_cut_gives_the_same),
+        cmocka_unit_test(the_client_info_opens_at_the_server),
+        cmocka_unit_test(the_oldest_packet_is_dropped),
+        cmocka_unit_test(the_servers_rate_limit_is_kept),
+        cmocka_unit_test(nonsense_is_refused_by_name),
+        cmocka_unit_test(silence_is_death),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
