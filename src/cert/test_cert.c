@@ -3,13 +3,46 @@
 #include <unistd.h>
 
 #include "cert/cert.h"
-#include "tls/test_peer.h"
+#include "check.h"
 
 #define DAY (24 * HOUR)
 
+/* Made with the openssl program, for these tests only; valid ten years from 2026-11-24. */
+static const char web_cert[] = "-----BEGIN CERTIFICATE-----\n"
+                               "MIIBjzCCATagAwIBAgIUM7uitI4Z/YVxXq69QxeVcosBlSAwCgYIKoZIzj0EAwIw\n"
+                               "EzERMA8GA1UEAwwId2ViLnRlc3QwHhcNMjYxMTI0MTc0NTA1WhcNMzYxMTIxMTc0\n"
+                               "NTA1WjATMREwDwYDVQQDDAh3ZWIudGVzdDBZMBMGByqGSM49AgEGCCqGSM49AwEH\n"
+                               "A0IABLXawlwkkixyFuD3JDLWown9cVUfd5mW2cdbFMuH8KnhTq6yLGIEgXg7+qb+\n"
+                               "XqrTd8+g2pJm55hh3eUDx6/glkijaDBmMB0GA1UdDgQWBBQJIMgvgCbKKgUMsOM/\n"
+                               "4BovSfArNDAfBgNVHSMEGDAWgBQJIMgvgCbKKgUMsOM/4BovSfArNDAPBgNVHRMB\n"
+                               "Af8EBTADAQH/MBMGA1UdEQQMMAqCCHdlYi50ZXN0MAoGCCqGSM49BAMCA0cAMEQC\n"
+                               "IGqTu+W0aQWy0p2NnCw1rkzgCJ9vjQjagJp6UUeveCGaAiABJ6Gtuq30ORVR3923\n"
+                               "3be8Z6k5VhaK49ZCkwj8FDtx7w==\n"
+                               "-----END CERTIFICATE-----\n";
+static const char web_key[] = "-----BEGIN PRIVATE KEY-----\n"
+                              "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgDoxoSL48qWoDihgH\n"
+                              "jhFUkiB8nzcWlZdSuT/CEPbrVZShRANCAAS12sJcJJIschbg9yQy1qMJ/XFVH3eZ\n"
+                              "ltnHWxTLh/Cp4U6usixiBIF4O/qm/l6q03fPoNqSZueYYd3lA8ev4JZI\n"
+                              "-----END PRIVATE KEY-----\n";
+static const char other_cert[] = "-----BEGIN CERTIFICATE-----\n"
+                                 "MIIBljCCATygAwIBAgIUOo3+jd5KcPJYIwwYAlqw/nY7WiIwCgYIKoZIzj0EAwIw\n"
+                                 "FTETMBEGA1UEAwwKb3RoZXIudGVzdDAeFw0yNjExMjQxNzQ1MDVaFw0zNjExMjEx\n"
+                                 "NzQ1MDVaMBUxEzARBgNVBAMMCm90aGVyLnRlc3QwWTATBgcqhkjOPQIBBggqhkjO\n"
+                                 "PQMBBwNCAATF/HZuDaEruoewUnOLzIWgQq6LNJGNfR2as3TROmDFLp+z1jWMizv8\n"
+                                 "qSafW63EmQC3uz9P0Po9idKqKFkqi9jPo2owaDAdBgNVHQ4EFgQUJVgl8Gfm0W7q\n"
+                                 "ITKR3myrWzfLs7owHwYDVR0jBBgwFoAUJVgl8Gfm0W7qITKR3myrWzfLs7owDwYD\n"
+                                 "VR0TAQH/BAUwAwEB/zAVBgNVHREEDjAMggpvdGhlci50ZXN0MAoGCCqGSM49BAMC\n"
+                                 "A0gAMEUCIQCw+AmPbqAnvH6Q7bEk0pcZJzBtJsZK0otat0+uDRnhmQIgfLjJ+X4r\n"
+                                 "d6OSg4xLDsk3CrgQzfPcVauZEei3/rtq13U=\n"
+                                 "-----END CERTIFICATE-----\n";
+static const char other_key[] = "-----BEGIN PRIVATE KEY-----\n"
+                                "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQguwXbbFxSZoyg2g4g\n"
+                                "CoqYKOuzFL6RGfsVQ4e2rhzieCKhRANCAATF/HZuDaEruoewUnOLzIWgQq6LNJGN\n"
+                                "fR2as3TROmDFLp+z1jWMizv8qSafW63EmQC3uz9P0Po9idKqKFkqi9jP\n"
+                                "-----END PRIVATE KEY-----\n";
+
 static char folder[] = "/tmp/manytails-cert-XXXXXX", cert_path[64], key_path[64];
-static struct test_cert ours, other;
-static int64_t now;
+static int64_t now; /* the first day */
 static char why[CERT_WHY_BYTES];
 static struct cert *cert;
 
@@ -22,13 +55,10 @@ static void write_file(const char *path, const char *text, size_t len)
     fclose(f);
 }
 
-/* Key and certificate in one file is common; then both settings name it. */
-static void write_pair(const struct test_cert *of, const struct test_cert *key_of)
+static void write_pair(const char *chain, const char *key)
 {
-    char text[8192];
-
-    write_file(cert_path, text, test_cert_pem(of, NULL, false, text, sizeof(text)));
-    write_file(key_path, text, test_cert_pem(key_of, NULL, true, text, sizeof(text)));
+    write_file(cert_path, chain, strlen(chain));
+    write_file(key_path, key, strlen(key));
 }
 
 static int setup(void **state)
@@ -38,9 +68,7 @@ static int setup(void **state)
     assert_non_null(mkdtemp(folder));
     snprintf(cert_path, sizeof(cert_path), "%s/cert.pem", folder);
     snprintf(key_path, sizeof(key_path), "%s/key.pem", folder);
-    test_cert_make(&ours, "web.test", "DNS:web.test", NULL, 0, 90 * 24 * 3600);
-    test_cert_make(&other, "other.test", "DNS:other.test", NULL, 0, 90 * 24 * 3600);
-    now = (int64_t)time(NULL) * SEC + SEC;
+    assert_true(time_parse_rfc3339(span_from_str("2026-11-25T00:00:00Z"), &now));
     cert = NULL;
     return 0;
 }
@@ -49,8 +77,6 @@ static int teardown(void **state)
 {
     (void)state;
     cert_free(cert);
-    test_cert_free(&ours);
-    test_cert_free(&other);
     unlink(cert_path);
     unlink(key_path);
     rmdir(folder);
@@ -61,11 +87,11 @@ static void a_pair_is_loaded(void **state)
 {
     (void)state;
 
-    write_pair(&ours, &ours);
+    write_pair(web_cert, web_key);
     assert_int_equal(cert_load(&cert, cert_path, key_path, now, why), 0);
     assert_string_equal(why, "");
     assert_true(tls_identity_covers(cert_identity(cert), "web.test"));
-    assert_true(cert_not_after(cert) > now + 89 * DAY && cert_not_after(cert) < now + 91 * DAY);
+    assert_true(cert_not_after(cert) > now + 3648 * DAY && cert_not_after(cert) < now + 3651 * DAY);
 }
 
 static void a_missing_file_is_named(void **state)
@@ -75,7 +101,7 @@ static void a_missing_file_is_named(void **state)
     assert_int_equal(cert_load(&cert, cert_path, key_path, now, why), CERT_E_FILE);
     assert_non_null(strstr(why, cert_path));
     assert_non_null(strstr(why, "No such file"));
-    write_pair(&ours, &ours);
+    write_pair(web_cert, web_key);
     unlink(key_path);
     assert_int_equal(cert_load(&cert, cert_path, key_path, now, why), CERT_E_FILE);
     assert_non_null(strstr(why, key_path));
@@ -87,7 +113,7 @@ static void a_key_of_another_certificate_is_refused(void **state)
 {
     (void)state;
 
-    write_pair(&ours, &other);
+    write_pair(web_cert, other_key);
     assert_int_equal(cert_load(&cert, cert_path, key_path, now, why), CERT_E_MISMATCH);
     assert_non_null(strstr(why, cert_path));
     assert_non_null(strstr(why, key_path));
@@ -99,11 +125,11 @@ static void files_of_another_kind_are_refused(void **state)
     (void)state;
     static char large[CERT_FILE_BYTES_MAX + 10000];
 
-    write_pair(&ours, &ours);
+    write_pair(web_cert, web_key);
     write_file(key_path, "hello", 5);
     assert_int_equal(cert_load(&cert, cert_path, key_path, now, why), CERT_E_KEY);
     assert_non_null(strstr(why, key_path));
-    write_pair(&ours, &ours);
+    write_pair(web_cert, web_key);
     write_file(cert_path, "hello", 5);
     assert_int_equal(cert_load(&cert, cert_path, key_path, now, why), CERT_E_FILE);
     write_file(cert_path, large, sizeof(large));
@@ -115,11 +141,11 @@ static void validity_is_warned_about(void **state)
 {
     (void)state;
 
-    write_pair(&ours, &ours);
+    write_pair(web_cert, web_key);
     assert_int_equal(cert_load(&cert, cert_path, key_path, now, why), 0);
-    assert_int_equal(cert_reload(cert, now + 77 * DAY, why), 0);
+    assert_int_equal(cert_reload(cert, now + 3640 * DAY, why), 0);
     assert_non_null(strstr(why, "expires soon"));
-    assert_int_equal(cert_reload(cert, now + 100 * DAY, why), 0);
+    assert_int_equal(cert_reload(cert, now + 3660 * DAY, why), 0);
     assert_non_null(strstr(why, "expired at"));
     assert_int_equal(cert_reload(cert, now - 10 * DAY, why), 0);
     assert_non_null(strstr(why, "not valid before"));
@@ -130,13 +156,13 @@ static void a_reload_that_fails_changes_nothing(void **state)
     (void)state;
     struct tls_identity *before;
 
-    write_pair(&ours, &ours);
+    write_pair(web_cert, web_key);
     assert_int_equal(cert_load(&cert, cert_path, key_path, now, why), 0);
     before = cert_identity(cert);
-    write_pair(&other, &ours);
+    write_pair(other_cert, web_key);
     assert_int_equal(cert_reload(cert, now, why), CERT_E_MISMATCH);
     assert_ptr_equal(cert_identity(cert), before);
-    write_pair(&other, &other);
+    write_pair(other_cert, other_key);
     assert_int_equal(cert_reload(cert, now, why), 0);
     assert_true(tls_identity_covers(cert_identity(cert), "other.test"));
 }
