@@ -20,6 +20,9 @@ NS_SUT=$NS_PREFIX-sut   # the system under test and its upstreams
 # 198.18.0.0/15 is set aside for benchmarks (RFC 2544): nobody's real network.
 LAB_NET=198.18.0
 CORE_IP=$LAB_NET.1
+# headscale's address without TLS. At a public one, a Tailscale client that has
+# lost its control server only tries TLS on port 443 from then on.
+PLAIN_IP=10.198.18.1
 SUT_IP=$LAB_NET.2
 CA_FILE=$LAB_DIR/ca.pem
 

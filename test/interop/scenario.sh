@@ -176,6 +176,26 @@ download() {
   same "$(file_sum "$LAB_DIR/www/100m")" "$sum" "the download is not the file"
 }
 
+# half_way HOST ADDRESS ID: downloads the large file in the background and returns
+# with its first half there; the second comes after `second_half`, which waits for
+# it. The service's upstream is the sink.
+half_way() {
+  local got=$SCENARIO_DIR/half-$3
+  fetch "$1" "http://$2/halves?file=100m&id=$3" -o "$got" &
+  HALF_WAY=$!
+  eventually "$LIMIT" larger "$got" 50000000
+}
+
+second_half() { # ID
+  in_ns "$NS_SUT" curl -sS --fail "$SINK/release?id=$1"
+  wait "$HALF_WAY" || fail "the download broke off (curl: $?)"
+  expect same "$(file_sum "$LAB_DIR/www/100m")" "$(file_sum "$SCENARIO_DIR/half-$1")" "the download is not the file"
+}
+
+larger() { # FILE BYTES
+  [[ $(stat -c %s "$1") -ge $2 ]]
+}
+
 # peer HOST SERVICE JQ_FILTER: a service as a client's status shows it.
 peer() {
   ts "$1" status --json | jq -er --arg n "$2" "[.Peer[] | select(.DNSName | startswith(\$n + \".\"))][0] | $3"
@@ -195,6 +215,12 @@ pings() {
 
 direct() { # HOST SERVICE: it found a path without the relay
   ts "$1" ping -c 20 --timeout 5s "$2"
+}
+
+# address HOST SERVICE: where the client sends packets for a service; fails while
+# that is, also, the relay.
+address() {
+  pings "$1" "$2" >/dev/null && peer "$1" "$2" '.CurAddr | select(. != "")'
 }
 
 # --- the system under test --------------------------------------------------

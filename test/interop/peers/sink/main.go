@@ -1,4 +1,5 @@
-// sink is an upstream that shows what a proxy did to a request:
+// sink is an upstream that shows what a proxy did to a request. It serves the
+// files of a folder and
 //
 //	/headers   answers with the request line and headers as received, sorted
 //	/sink      reads the whole body, answers with its length and SHA-256
@@ -6,6 +7,8 @@
 //	/events    a stream of two events: one at once, one as soon as somebody has
 //	           asked for /release with the same ?id=; so a reader can prove that
 //	           it saw the first while the stream was open
+//	/halves    the file ?file=, its second half as soon as somebody has asked for
+//	           /release with the same ?id=
 //	/ws        an upgrade as WebSocket does it: 101, then echoes bytes
 package main
 
@@ -16,7 +19,10 @@ import (
 	"io"
 	"log"
 	"net/http"
+	"os"
+	"path/filepath"
 	"sort"
+	"strconv"
 	"strings"
 	"sync"
 )
@@ -76,6 +82,26 @@ func events(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// halves serves a file of root so that something can happen in the middle.
+func halves(root string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		body, err := os.ReadFile(filepath.Join(root, filepath.Base(r.FormValue("file"))))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusNotFound)
+			return
+		}
+		half := len(body) / 2
+		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+		w.Write(body[:half])
+		w.(http.Flusher).Flush()
+		select {
+		case <-gateOf(r.FormValue("id")).opened:
+			w.Write(body[half:])
+		case <-r.Context().Done():
+		}
+	}
+}
+
 func release(w http.ResponseWriter, r *http.Request) {
 	g := gateOf(r.FormValue("id"))
 	g.once.Do(func() { close(g.opened) })
@@ -101,6 +127,7 @@ func upgrade(w http.ResponseWriter, r *http.Request) {
 
 func main() {
 	addr := flag.String("addr", "127.0.0.1:9001", "address to listen on")
+	root := flag.String("root", ".", "folder of the files to serve")
 	flag.Parse()
 	http.HandleFunc("/headers", headers)
 	http.HandleFunc("/sink", swallow)
@@ -108,5 +135,7 @@ func main() {
 	http.HandleFunc("/events", events)
 	http.HandleFunc("/release", release)
 	http.HandleFunc("/ws", upgrade)
+	http.HandleFunc("/halves", halves(*root))
+	http.Handle("/", http.FileServer(http.Dir(*root)))
 	log.Fatal(http.ListenAndServe(*addr, nil))
 }

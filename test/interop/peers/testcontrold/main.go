@@ -54,6 +54,7 @@ type control struct {
 	mu       sync.Mutex
 	setDNS   []tailcfg.SetDNSRequest
 	refusals int // registrations still to be answered with 429
+	refused  int // those that were
 }
 
 // refuse tells whether a registration is one too many.
@@ -64,6 +65,7 @@ func (c *control) refuse() (reject bool, retryAfter, message string) {
 		return false, "", ""
 	}
 	c.refusals--
+	c.refused++
 	return true, "2", "slow down"
 }
 
@@ -348,6 +350,11 @@ func (c *control) admin() http.Handler {
 			return nil, errors.New("no such auth URL")
 		}
 		return "done", nil
+	})
+	handle("GET /refused", func(*http.Request) (any, error) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.refused, nil
 	})
 	// Answers the next n registrations with 429.
 	handle("POST /limit", func(r *http.Request) (any, error) {
