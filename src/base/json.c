@@ -232,6 +232,17 @@ bool json_cursor_next(struct json_cursor *c, struct span *key, struct span *valu
     return true;
 }
 
+struct span json_text_member(struct span object_text, const char *key)
+{
+    struct json_cursor c = json_cursor_of(object_text);
+    struct span name, value, found = SPAN_NONE;
+
+    while (c.close == '}' && json_cursor_next(&c, &name, &value))
+        if (span_equal_str(name, key))
+            found = value;
+    return found;
+}
+
 size_t json_text_count(struct span text)
 {
     struct json_cursor c = json_cursor_of(text);

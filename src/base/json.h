@@ -56,6 +56,8 @@ struct json_cursor json_cursor_of(struct span text);
 /* Next member or element; `key` (without the quotes, escapes as they are) may be NULL. False at the end, and
  * on failure: then `failed` is set. After the closing bracket only blanks may follow. */
 bool json_cursor_next(struct json_cursor *c, struct span *key, struct span *value);
+/* The text of one member (the last of that name); empty if it is not there or the text is no object. */
+struct span json_text_member(struct span object_text, const char *key);
 /* How many there are, SIZE_MAX if the text is broken. */
 size_t json_text_count(struct span text);
 /* A key or string as JSON has it between its quotes, decoded: borrowed if it has no escapes, else in the

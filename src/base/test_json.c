@@ -123,6 +123,18 @@ static void cursor_hands_out_each_member_whole(void **state)
     assert_int_equal(json_text_count(span_from_str("[1,\"2\",[3]]")), 3);
 }
 
+static void member_is_found_by_name(void **state)
+{
+    (void)state;
+    struct span text = span_from_str("{\"a\":{\"b\":1},\"b\":2,\"a\":[3]}");
+
+    assert_span_text(json_text_member(text, "a"), "[3]");
+    assert_span_text(json_text_member(text, "b"), "2");
+    assert_int_equal(json_text_member(text, "c").len, 0);
+    assert_int_equal(json_text_member(span_from_str("[\"a\"]"), "a").len, 0);
+    assert_int_equal(json_text_member(SPAN_NONE, "a").len, 0);
+}
+
 /* Cut anywhere, a text is either broken or (never) complete. */
 static void cursor_fails_on_every_prefix(void **state)
 {
@@ -217,6 +229,7 @@ int main(void)
         cmocka_unit_test(what_is_not_json_is_refused),
         cmocka_unit_test(depth_and_number_of_values_have_limits),
         cmocka_unit_test(cursor_hands_out_each_member_whole),
+        cmocka_unit_test(member_is_found_by_name),
         cmocka_unit_test(cursor_fails_on_every_prefix),
         cmocka_unit_test(keys_are_unescaped),
         cmocka_unit_test(writer_escapes_and_nests),

@@ -23,7 +23,7 @@
 #define NETMAP_USERS_MAX (1 << 16)       /* of one node */
 #define NETMAP_CHUNKS_MAX 4096           /* named filter chunks of one node */
 #define NETMAP_REF_BYTES 8               /* what a peer costs each node that sees it */
-#define NETMAP_SAVED_BYTES_MAX (256 << 20)
+#define NETMAP_SAVED_BYTES_MAX (64 << 20)
 
 enum netmap_outcome {
     NETMAP_E_NO_NODE = 1, /* the first message of a stream says nothing about ourselves: drop the stream */
@@ -144,7 +144,7 @@ int64_t netmap_control_now(const struct netmap *n, int64_t wall_now);
 /* Key expired, or marked so by control. */
 bool netmap_peer_expired(const struct netmap *n, const struct netmap_peer *p, int64_t wall_now);
 /* Wall time of the next expiry of self or a peer; INT64_MAX: none. */
-int64_t netmap_next_expiry(const struct netmap *n, int64_t wall_now);
+int64_t netmap_next_expiry(const struct netmap *n);
 /* Call when it passed: lists who expired since the last call (`expired` set; `self` for ourselves). -ENOMEM.
  */
 NODISCARD int netmap_expire(struct netmap *n, int64_t wall_now, struct netmap_changes *out);
@@ -153,7 +153,8 @@ NODISCARD int netmap_expire(struct netmap *n, int64_t wall_now, struct netmap_ch
  *
  * So that services answer when control does not. What was saved under another control server or node key must
  * not be loaded: the owner keeps them apart. A loaded netmap is replaced by the first message of a stream. */
-NODISCARD int netmap_save(const struct netmap *n, struct buf *out); /* appends JSON; -ENOBUFS, -ENOMEM */
+/* Appends JSON. -ENODATA: there is nothing yet; -ENOBUFS, -ENOMEM. */
+NODISCARD int netmap_save(const struct netmap *n, struct buf *out);
 /* Into a netmap without content. 0, NETMAP_E_DAMAGED, -ENOMEM. */
 NODISCARD int netmap_load(struct netmap *n, struct span saved);
 

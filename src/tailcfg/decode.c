@@ -217,17 +217,6 @@ struct tailcfg_texts decode_texts(struct decode *d, const char *key, bool *prese
     return out;
 }
 
-struct span decode_raw_member(struct span object_text, const char *key)
-{
-    struct json_cursor c = json_cursor_of(object_text);
-    struct span name, value, found = SPAN_NONE;
-
-    while (json_cursor_next(&c, &name, &value))
-        if (span_equal_str(name, key))
-            found = value;
-    return found;
-}
-
 struct tailcfg_caps decode_caps(struct decode *d, struct span text)
 {
     struct json_cursor c = json_cursor_of(text);

@@ -38,8 +38,6 @@ void decode_key(struct decode *d, const char *key, const char *prefix, uint8_t o
 struct tailcfg_prefixes decode_prefixes(struct decode *d, const char *key, bool *present);
 struct tailcfg_texts decode_texts(struct decode *d, const char *key, bool *present);
 
-/* The text of a member, for what is kept as it stands; empty if it is not there. */
-struct span decode_raw_member(struct span object_text, const char *key);
 /* The text of a CapMap. Only names count; values that are no list are none. Never NULL items if it fails:
  * `bad`. */
 struct tailcfg_caps decode_caps(struct decode *d, struct span text);

@@ -49,7 +49,7 @@ static void decode_hostinfo(struct decode *d, struct tailcfg_node *out)
 /* CapMap; names that stand only in the older Capabilities come behind, without values. */
 static struct tailcfg_caps decode_node_caps(struct decode *d, struct span text)
 {
-    struct tailcfg_caps map = decode_caps(d, decode_raw_member(text, "CapMap"));
+    struct tailcfg_caps map = decode_caps(d, json_text_member(text, "CapMap"));
     struct tailcfg_texts old = decode_texts(d, "Capabilities", NULL);
     struct tailcfg_cap *items;
     size_t count = map.count;
@@ -134,7 +134,7 @@ int decode_peer_change(struct span text, struct arena *a, struct tailcfg_peer_ch
     OWNED(json_freep) struct json *root = NULL;
     int r = decode_parse(text, TAILCFG_NODE_BYTES_MAX, JSON_KIND_OBJECT, &root);
     struct decode d = { .object = root, .arena = a };
-    struct span caps = decode_raw_member(text, "CapMap");
+    struct span caps = json_text_member(text, "CapMap");
 
     if (r)
         return r;

@@ -244,7 +244,7 @@ static bool decode_grant(struct span text, const struct json *v, struct arena *a
     *out = (struct tailcfg_cap_grant) {
         .destinations = decode_prefixes(&d, "Dsts", NULL),
         .caps = decode_texts(&d, "Caps", NULL),
-        .cap_map = decode_caps(&d, decode_raw_member(text, "CapMap")),
+        .cap_map = decode_caps(&d, json_text_member(text, "CapMap")),
     };
     return !d.bad;
 }
@@ -281,6 +281,6 @@ int tailcfg_filter_rule_parse(struct span text, struct arena *a, struct tailcfg_
     out->ancient = json_array_count(json_member(root, "SrcBits")) > 0;
     decode_destinations(&d, out);
     decode_protocols(&d, out);
-    decode_grants(&d, decode_raw_member(text, "CapGrant"), out);
+    decode_grants(&d, json_text_member(text, "CapGrant"), out);
     return decode_result(&d);
 }

@@ -96,6 +96,9 @@ struct tailcfg_node {
 /* 0, TAILCFG_E_*, -ENOMEM. Names and texts borrow from `text` or `a`. */
 NODISCARD int tailcfg_node_parse(struct span text, struct arena *a, struct tailcfg_node *out);
 
+/* The same in JSON, so that tailcfg_node_parse reads it back. `online` and `last_seen` are left out. */
+void tailcfg_node_write(struct json_writer *w, const char *key, const struct tailcfg_node *node);
+
 struct tailcfg_peer_change {
     int64_t id;
     int32_t home_derp, cap; /* 0: unchanged */
