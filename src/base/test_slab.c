@@ -52,11 +52,44 @@ static void never_more_than_max(void **state)
     slab_deinit(&s);
 }
 
+/* Many come, all go: one block stays, and no old handle finds the objects that come after. */
+static void memory_comes_back_and_old_handles_stay_dead(void **state)
+{
+    (void)state;
+    struct slab s;
+    static struct thing *t[1000];
+    static handle old[1000];
+    size_t one_block;
+
+    slab_init(&s, sizeof(struct thing), 1000);
+    t[0] = slab_alloc(&s);
+    one_block = slab_memory(&s);
+    slab_release(&s, t[0]);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 1000; i++) {
+            t[i] = slab_alloc(&s);
+            assert_non_null(t[i]);
+            for (int k = 0; k < i && round; k += 97)
+                assert_null(slab_get(&s, old[k]));
+        }
+        for (int i = 0; i < 1000; i++)
+            old[i] = slab_handle(&s, t[i]);
+        for (int i = 0; i < 1000; i++)
+            slab_release(&s, t[(i * 7) % 1000]);
+        assert_int_equal(s.used, 0);
+        assert_true(slab_memory(&s) <= one_block + 16 * 40);
+        for (int i = 0; i < 1000; i++)
+            assert_null(slab_get(&s, old[i]));
+    }
+    slab_deinit(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(handles_die_with_their_object),
         cmocka_unit_test(never_more_than_max),
+        cmocka_unit_test(memory_comes_back_and_old_handles_stay_dead),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
