@@ -1,0 +1,173 @@
+/* Buffers: chunks of three sizes, shared by all connections of the stack and charged at their true size. */
+#include "netstack/internal.h"
+
+#include <stdlib.h>
+
+static const uint32_t class_bytes[CHUNK_CLASSES] = { 2048, 16384, 65536 };
+
+/* Free objects are kept only as many as are in use, and at least a few. */
+#define KEPT_MIN 4u
+#define KEPT_MAX 64u
+
+void *cache_alloc(struct object_cache *c)
+{
+    void *object = c->free;
+
+    if (object) {
+        memcpy(&c->free, object, sizeof(c->free));
+        c->kept--;
+    } else {
+        object = malloc(c->bytes);
+    }
+    if (object)
+        c->used++;
+    return object;
+}
+
+void cache_release(struct object_cache *c, void *object)
+{
+    c->used--;
+    if (c->kept >= MIN(MAX(c->used, KEPT_MIN), KEPT_MAX)) {
+        free(object);
+        return;
+    }
+    memcpy(object, &c->free, sizeof(c->free));
+    c->free = object;
+    c->kept++;
+}
+
+void cache_deinit(struct object_cache *c)
+{
+    while (c->free) {
+        void *object = c->free;
+
+        memcpy(&c->free, object, sizeof(c->free));
+        free(object);
+    }
+    c->kept = 0;
+}
+
+uint32_t chunk_memory(const struct chunk *c)
+{
+    return class_bytes[c->class];
+}
+
+struct chunk *chunk_alloc(struct netstack *ns, size_t want)
+{
+    enum chunk_class class = CHUNK_SMALL;
+    struct chunk *c;
+
+    while (class < CHUNK_LARGE && want > class_bytes[class] - sizeof(*c))
+        class ++;
+    if (ns->chunk_bytes + class_bytes[class] > ns->config.limits.buffer_bytes)
+        return NULL;
+    ns->chunk_cache[class].bytes = class_bytes[class];
+    c = cache_alloc(&ns->chunk_cache[class]);
+    if (!c)
+        return NULL;
+    *c = (struct chunk) { .class = class, .room = class_bytes[class] - (uint32_t)sizeof(*c) };
+    ns->chunk_bytes += class_bytes[class];
+    return c;
+}
+
+void chunk_release(struct netstack *ns, struct chunk *c)
+{
+    ns->chunk_bytes -= class_bytes[c->class];
+    cache_release(&ns->chunk_cache[c->class], c);
+}
+
+void chunk_queue_push(struct chunk_queue *q, struct chunk *c)
+{
+    *(q->tail ? &q->tail->next : &q->head) = c;
+    q->tail = c;
+    q->bytes += c->end - c->start;
+    q->memory += chunk_memory(c);
+}
+
+void chunk_queue_consume(struct netstack *ns, struct chunk_queue *q, uint32_t len)
+{
+    q->bytes -= len;
+    while (len) {
+        struct chunk *c = q->head;
+        uint32_t part = MIN(len, c->end - c->start);
+
+        c->start += part;
+        len -= part;
+        if (c->start < c->end)
+            break;
+        q->head = c->next;
+        if (!q->head)
+            q->tail = NULL;
+        q->memory -= chunk_memory(c);
+        chunk_release(ns, c);
+    }
+}
+
+static uint32_t fill(struct chunk *c, struct span bytes)
+{
+    uint32_t part = (uint32_t)MIN(bytes.len, c->room - c->end);
+
+    if (part)
+        memcpy(c->data + c->end, bytes.data, part);
+    c->end += part;
+    return part;
+}
+
+/* Small for the first bytes, larger as the queue grows: little traffic takes little memory. */
+uint32_t chunk_queue_append(struct netstack *ns, struct chunk_queue *q, struct span bytes)
+{
+    uint32_t done = 0;
+
+    if (q->tail) {
+        done = fill(q->tail, bytes);
+        q->bytes += done;
+        q->next_seq += done;
+    }
+    while (done < bytes.len) {
+        struct span rest = span_slice(bytes, done, bytes.len - done);
+        struct chunk *c = chunk_alloc(ns, MAX(rest.len, q->bytes / 2));
+        uint32_t part;
+
+        if (!c)
+            c = chunk_alloc(ns, 1);
+        if (!c)
+            break;
+        c->base = q->next_seq;
+        part = fill(c, rest);
+        q->next_seq += part;
+        done += part;
+        chunk_queue_push(q, c);
+    }
+    return done;
+}
+
+void chunk_queue_splice(struct netstack *ns, struct chunk_queue *to, struct chunk_queue *from)
+{
+    struct chunk *next;
+
+    for (struct chunk *c = from->head; c; c = next) {
+        struct chunk *last = to->tail;
+        uint32_t len = c->end - c->start;
+
+        next = c->next;
+        c->next = NULL;
+        if (last && len <= last->room - last->end) {
+            to->bytes += fill(last, span_make(c->data + c->start, len));
+            chunk_release(ns, c);
+        } else {
+            chunk_queue_push(to, c);
+        }
+    }
+    *from = (struct chunk_queue) { 0 };
+}
+
+void chunk_queue_clear(struct netstack *ns, struct chunk_queue *q)
+{
+    struct chunk *next;
+
+    for (struct chunk *c = q->head; c; c = next) {
+        next = c->next;
+        chunk_release(ns, c);
+    }
+    *q = (struct chunk_queue) { 0 };
+}
