@@ -23,7 +23,7 @@
 #define HOST_USABLE_MAX 32       /* handed out; the first ones in order */
 
 /* A burst of kernel messages is read once, this long after its first one. */
-#define HOST_SETTLE (100 * MSEC)
+#define HOST_SETTLE (500 * MSEC)
 
 /* What the others see. Sorted, so two equal states are equal byte by byte. */
 struct host_view {
