@@ -465,5 +465,5 @@ void control_client_logout(struct control_client *c)
 
 struct public_key control_client_node_key(const struct control_client *c)
 {
-    return client_node_key(c);
+    return c->registration.node_key;
 }

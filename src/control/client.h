@@ -179,7 +179,6 @@ NODISCARD int request_register(struct control_client *c, const struct registrati
 NODISCARD int request_logout(struct control_client *c, struct buf *out);
 NODISCARD int request_map(struct control_client *c, bool stream, struct buf *out, struct told *told);
 void request_deinit(struct buf *b);
-struct public_key client_node_key(const struct control_client *c);
 
 /* status.c */
 void status_refresh(struct control_client *c, time_ns now);

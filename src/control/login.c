@@ -251,11 +251,10 @@ static void logout_finish(struct control_client *c, bool confirmed)
 
 static void logout_send(struct control_client *c)
 {
-    struct public_key key = client_node_key(c);
     struct call_config config = { .method = "POST",
                                   .authority = c->server->url.authority,
                                   .path = span_from_str("/machine/register"),
-                                  .node_key = &key };
+                                  .node_key = &c->registration.node_key };
     struct buf body;
     int r;
 
@@ -275,11 +274,9 @@ static void logout_send(struct control_client *c)
 
 void logout_step(struct control_client *c, time_ns now)
 {
-    struct public_key key = client_node_key(c);
-
     if (!c->logging_out)
         return;
-    if (public_key_is_zero(&key)) /* never was in */
+    if (public_key_is_zero(&c->registration.node_key)) /* never was in */
         logout_finish(c, true);
     else if (now >= c->logout_deadline)
         logout_finish(c, false);

@@ -112,11 +112,10 @@ static void on_fetched(void *ctx, const char *failure, time_ns now)
 static int answer(struct ping *p)
 {
     struct control_client *c = p->client;
-    struct public_key key = client_node_key(c);
     struct call_config inside = { .method = p->c2n ? "POST" : "HEAD",
                                   .authority = c->server->url.authority,
                                   .path = span_from_str(p->target),
-                                  .node_key = &key,
+                                  .node_key = &c->registration.node_key,
                                   .body = buf_span(&p->answer) };
     struct fetch_config outside = { .url = &p->url,
                                     .tls = c->tls,

@@ -21,11 +21,10 @@ void poll_stop(struct control_client *c)
 
 static void start(struct control_client *c, time_ns now)
 {
-    struct public_key key = client_node_key(c);
     struct call_config config = { .method = "POST",
                                   .authority = c->server->url.authority,
                                   .path = span_from_str("/machine/map"),
-                                  .node_key = &key,
+                                  .node_key = &c->registration.node_key,
                                   .streaming = true };
     struct buf body;
     int r = request_map(c, true, &body, &c->stream_told);

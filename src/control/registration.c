@@ -17,6 +17,8 @@ static bool is_zero(const struct secret_key *k)
 void registration_init(struct registration *r, const struct control_keys *keys)
 {
     *r = (struct registration) { .keys = *keys };
+    if (!is_zero(&keys->node))
+        secret_key_public(&keys->node, &r->node_key);
 }
 
 static void drop_followup(struct registration *r)
@@ -61,10 +63,7 @@ void registration_call(struct registration *r, bool have_auth_key, random_fn *ra
     }
     *out = (struct registration_call) { .followup = r->followup };
     secret_key_public(&r->pending, &out->node_key);
-    if (r->renew)
-        secret_key_public(&r->keys.node, &out->old_node_key);
-    else
-        out->old_node_key = r->keys.old_node;
+    out->old_node_key = r->renew ? r->node_key : r->keys.old_node;
     out->with_auth_key = have_auth_key && !r->auth_key_refused;
     out->with_tags = !(out->with_auth_key && r->tags_refused);
 }
@@ -74,7 +73,7 @@ void registration_pending_keys(const struct registration *r, struct control_keys
     *out = r->keys;
     out->node = r->pending;
     if (r->renew)
-        secret_key_public(&r->keys.node, &out->old_node);
+        out->old_node = r->node_key;
 }
 
 void registration_commit(struct registration *r)
@@ -84,6 +83,7 @@ void registration_commit(struct registration *r)
     registration_pending_keys(r, &keys);
     registration_begin(r, false);
     r->keys = keys;
+    secret_key_public(&keys.node, &r->node_key);
     wipe(&keys, sizeof(keys));
 }
 

@@ -26,16 +26,17 @@ enum registration_next {
 };
 
 struct registration {
-    struct control_keys keys;  /* in use, stored */
-    struct secret_key pending; /* of the login under way; zero: none yet */
-    char *followup;            /* the AuthURL that a person was given; NULL: none */
-    unsigned failures;         /* in a row, of this login */
-    unsigned not_found;        /* polls in a row */
-    bool renew;                /* `pending` replaces keys.node instead of repeating it */
-    bool renewed_once;         /* the server has asked for a new key in this login already */
-    bool auth_key_refused;     /* go on without it, until a new one is set */
-    bool tags_refused;         /* headscale takes no RequestTags with an auth key */
-    bool recreated;            /* the node was gone once since the last netmap */
+    struct control_keys keys;   /* in use, stored */
+    struct public_key node_key; /* public form of keys.node; zero: none */
+    struct secret_key pending;  /* of the login under way; zero: none yet */
+    char *followup;             /* the AuthURL that a person was given; NULL: none */
+    unsigned failures;          /* in a row, of this login */
+    unsigned not_found;         /* polls in a row */
+    bool renew;                 /* `pending` replaces keys.node instead of repeating it */
+    bool renewed_once;          /* the server has asked for a new key in this login already */
+    bool auth_key_refused;      /* go on without it, until a new one is set */
+    bool tags_refused;          /* headscale takes no RequestTags with an auth key */
+    bool recreated;             /* the node was gone once since the last netmap */
 };
 
 /* `keys` are copied; a zero node key means that there is none yet. */

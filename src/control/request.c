@@ -4,16 +4,6 @@
 
 static const uint8_t no_key[16]; /* hashes here are not of what a peer chose */
 
-struct public_key client_node_key(const struct control_client *c)
-{
-    struct public_key k = { { 0 } };
-    static const struct secret_key none;
-
-    if (!crypto_equal(&c->registration.keys.node, &none, sizeof(none)))
-        secret_key_public(&c->registration.keys.node, &k);
-    return k;
-}
-
 /* What the owner reports, completed by what this program knows about itself. */
 static void complete_report(struct control_client *c, bool with_tags, struct control_report *out)
 {
@@ -72,7 +62,7 @@ int request_register(struct control_client *c, const struct registration_call *c
 
 int request_logout(struct control_client *c, struct buf *out)
 {
-    const struct registration_call call = { .node_key = client_node_key(c),
+    const struct registration_call call = { .node_key = c->registration.node_key,
                                             .old_node_key = c->registration.keys.old_node,
                                             .with_auth_key = c->auth_key != NULL,
                                             .with_tags = true };
@@ -115,7 +105,7 @@ int request_map(struct control_client *c, bool stream, struct buf *out, struct t
 {
     struct control_report report;
     struct tailcfg_map_request r = { .version = c->version,
-                                     .node_key = client_node_key(c),
+                                     .node_key = c->registration.node_key,
                                      .stream = stream,
                                      .omit_peers = !stream,
                                      .keep_alive = stream,

@@ -69,11 +69,10 @@ void control_client_report_changed(struct control_client *c)
 
 static void send_update(struct control_client *c, time_ns now)
 {
-    struct public_key key = client_node_key(c);
     struct call_config config = { .method = "POST",
                                   .authority = c->server->url.authority,
                                   .path = span_from_str("/machine/map"),
-                                  .node_key = &key };
+                                  .node_key = &c->registration.node_key };
     struct buf body;
     int r = request_map(c, false, &body, &c->update_told);
 
