@@ -1,0 +1,663 @@
+#include "control/test_server.h"
+
+#include "control/client.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* One world: a loop, a server, some clients; and what the server has seen. */
+#define CLIENTS_MAX 3
+
+enum callback { CALLBACK_NONE, CALLBACK_STATE, CALLBACK_URL, CALLBACK_KEYS, CALLBACK_MAP, CALLBACK_LOGOUT };
+
+struct node {
+    struct control_client *client;
+    struct secret_key disco;
+    uint16_t port; /* of the endpoint that it reports */
+    int home;
+    struct control_keys keys;
+    int keys_result;
+    enum callback free_in; /* frees itself in this callback */
+    unsigned maps, firsts, urls, logged_out;
+    bool logout_done;
+    char url[128];
+};
+
+static struct {
+    struct ev_loop *loop;
+    struct control_gate *gate;
+    struct control_shard *shard;
+    struct test_server *server;
+    struct node nodes[CLIENTS_MAX];
+
+    /* how the server behaves */
+    bool applies_streams; /* like headscale */
+    unsigned not_found;   /* map requests to answer with 404 */
+    bool without_node;    /* first messages lack the self node, once */
+    int64_t key_expiry;
+    const char *register_answer;
+
+    /* what it has seen */
+    unsigned registers, streams, updates, heads, posts;
+    char last_register[4096], last_stream[4096], last_update[4096], last_post[4096];
+    struct test_request *stream;
+    struct test_request *waiting_register; /* a followup */
+} w;
+
+/* ---- the server's side ----------------------------------------------------------------------------- */
+
+/* Text of a member's string value, from a body of ours. */
+static const char *member(const char *body, const char *name, char *out, size_t size)
+{
+    char key[64];
+    const char *at;
+
+    snprintf(key, sizeof(key), "\"%s\":\"", name);
+    at = strstr(body, key);
+    out[0] = 0;
+    if (at)
+        text_copy(out, size, span_make(at + strlen(key), strcspn(at + strlen(key), "\"")));
+    return out;
+}
+
+static void first_message(struct test_request *r, const char *request)
+{
+    char node[128], disco[128], expiry[TIME_TEXT_BYTES], json[1024];
+
+    snprintf(
+        json, sizeof(json),
+        "{\"Node\":{\"ID\":1,\"StableID\":\"1\",\"Name\":\"a.test.\",\"User\":1,\"Key\":\"%s\",%s%s%s%s%s%s"
+        "\"Addresses\":[\"100.64.0.1/32\"],\"MachineAuthorized\":true},\"Domain\":\"test\"}",
+        member(request, "NodeKey", node, sizeof(node)), w.applies_streams ? "\"DiscoKey\":\"" : "",
+        w.applies_streams ? member(request, "DiscoKey", disco, sizeof(disco)) : "",
+        w.applies_streams ? "\"," : "", w.key_expiry ? "\"KeyExpiry\":\"" : "",
+        w.key_expiry ? time_text_rfc3339(w.key_expiry, expiry) : "", w.key_expiry ? "\"," : "");
+    test_stream_send(r, w.without_node ? "{\"Domain\":\"test\"}" : json);
+    w.without_node = false;
+}
+
+static void serve_map(struct test_request *r, const char *body)
+{
+    if (w.not_found) {
+        w.not_found--;
+        test_answer(r, 404, "node not found");
+        return;
+    }
+    if (strstr(body, "\"Stream\":true")) {
+        w.streams++;
+        snprintf(w.last_stream, sizeof(w.last_stream), "%s", body);
+        w.stream = r;
+        test_stream_open(r);
+        first_message(r, body);
+        return;
+    }
+    assert_non_null(strstr(body, "\"OmitPeers\":true"));
+    w.updates++;
+    snprintf(w.last_update, sizeof(w.last_update), "%s", body);
+    test_answer(r, 200, "");
+}
+
+static void serve(void *ctx, struct test_request *r, const char *method, const char *path, const char *body)
+{
+    (void)ctx;
+    if (!method[0]) { /* closed */
+        w.stream = w.stream == r ? NULL : w.stream;
+        w.waiting_register = w.waiting_register == r ? NULL : w.waiting_register;
+    } else if (strcmp(path, "/machine/map") == 0) {
+        serve_map(r, body);
+    } else if (strcmp(path, "/machine/register") == 0) {
+        w.registers++;
+        snprintf(w.last_register, sizeof(w.last_register), "%s", body);
+        if (strstr(body, "\"Followup\":\"http"))
+            w.waiting_register = r;
+        else
+            test_answer(r, 200, w.register_answer ? w.register_answer : "{\"MachineAuthorized\":true}");
+    } else if (strcmp(method, "HEAD") == 0) {
+        w.heads++;
+        test_answer(r, 200, "");
+    } else {
+        assert_string_equal(path, "/c2n-answer");
+        w.posts++;
+        snprintf(w.last_post, sizeof(w.last_post), "%s", body);
+        test_answer(r, 200, "");
+    }
+}
+
+/* ---- the node's side ----------------------------------------------------------------------------------- */
+
+static void maybe_free(struct node *n, enum callback in)
+{
+    if (n->free_in != in)
+        return;
+    control_client_free(n->client);
+    n->client = NULL;
+    n->free_in = CALLBACK_NONE;
+}
+
+static void on_state(void *owner, struct control_client *c)
+{
+    (void)c;
+    maybe_free(owner, CALLBACK_STATE);
+}
+
+static void on_url(void *owner, const char *url)
+{
+    struct node *n = owner;
+
+    n->urls++;
+    snprintf(n->url, sizeof(n->url), "%s", url ? url : "");
+    maybe_free(n, CALLBACK_URL);
+}
+
+static int on_keys(void *owner, const struct control_keys *keys)
+{
+    struct node *n = owner;
+
+    n->keys = *keys;
+    maybe_free(n, CALLBACK_KEYS);
+    return n->keys_result;
+}
+
+static int on_map(void *owner, const struct tailcfg_map_response *m, bool first, time_ns now)
+{
+    struct node *n = owner;
+
+    (void)now;
+    n->maps++;
+    n->firsts += first;
+    maybe_free(n, CALLBACK_MAP);
+    assert_true(!first || m->node.data[0] == '{'); /* lives on, whatever we do to the client */
+    return 0;
+}
+
+static void on_report(void *owner, struct control_report *out)
+{
+    struct node *n = owner;
+    static struct tailcfg_endpoint endpoint;
+    static struct tailcfg_netinfo netinfo;
+
+    assert_true(ip_port_parse(span_from_str("192.0.2.7:1"), &endpoint.address));
+    endpoint.address.port = n->port;
+    endpoint.type = TAILCFG_ENDPOINT_STUN;
+    netinfo = (struct tailcfg_netinfo) { .preferred_derp = n->home };
+    out->endpoints = &endpoint;
+    out->endpoint_count = 1;
+    out->hostinfo.netinfo = &netinfo;
+    secret_key_public(&n->disco, &out->disco_key);
+}
+
+static void on_logged_out(void *owner, bool done)
+{
+    struct node *n = owner;
+
+    n->logged_out++;
+    n->logout_done = done;
+    maybe_free(n, CALLBACK_LOGOUT);
+}
+
+static const struct control_ops ops = { on_state, on_url, on_keys, on_map, on_report, on_logged_out };
+
+static struct node *start(int i, const char *auth_key)
+{
+    struct node *n = &w.nodes[i];
+    struct control_config config = { .name = "a",
+                                     .control_url = test_server_url(w.server),
+                                     .hostname = "a",
+                                     .auth_key = auth_key,
+                                     .keys = n->keys };
+
+    secret_key_generate(&config.machine_key);
+    secret_key_generate(&n->disco);
+    n->port = 1000;
+    n->home = 4;
+    assert_int_equal(control_client_new(&n->client, w.shard, &config, &ops, n), 0);
+    control_client_start(n->client);
+    return n;
+}
+
+static int setup_server(bool early_payload)
+{
+    struct test_server_config config = { .handle = serve, .early_payload = early_payload };
+
+    memset(&w, 0, sizeof(w));
+    log_set_level(LOG_ERROR);
+    assert_int_equal(ev_loop_new(&w.loop), 0);
+    assert_int_equal(control_gate_new(&w.gate, NULL), 0);
+    assert_int_equal(control_shard_new(&w.shard, w.gate, w.loop), 0);
+    w.server = test_server_new(w.loop, &config);
+    return 0;
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    return setup_server(true);
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    for (int i = 0; i < CLIENTS_MAX; i++)
+        control_client_free(w.nodes[i].client);
+    test_server_free(w.server);
+    control_shard_free(w.shard);
+    control_gate_free(w.gate);
+    ev_loop_free(w.loop);
+    return 0;
+}
+
+static void turn(time_ns wait)
+{
+    assert_true(ev_loop_turn(w.loop, wait) >= 0);
+}
+
+/* Turns until the condition holds; fails after ten seconds. */
+#define until(condition)                                           \
+    do {                                                           \
+        for (time_ns end = ev_clock() + 10 * SEC; !(condition);) { \
+            turn(20 * MSEC);                                       \
+            if (ev_clock() > end)                                  \
+                fail_msg("never: %s", #condition);                 \
+        }                                                          \
+    } while (0)
+
+static void pass(time_ns time)
+{
+    for (time_ns end = ev_clock() + time; ev_clock() < end;)
+        turn(MIN(10 * MSEC, time));
+}
+
+static struct control_status status_of(const struct node *n)
+{
+    struct control_status s;
+
+    control_client_status(n->client, ev_now(w.loop), &s);
+    return s;
+}
+
+/* Whatever it waits for after a failure is over. */
+static bool hurried(struct node *n)
+{
+    struct control_client *c = n->client;
+
+    if (c->retry_at > ev_now(w.loop) || c->poll_at > ev_now(w.loop)) {
+        c->retry_at = c->poll_at = 0;
+        client_again(c);
+    }
+    return true;
+}
+
+#define running(n) (status_of(n).state == CONTROL_RUNNING)
+
+/* ---- tests --------------------------------------------------------------------------------------------- */
+
+static void auth_key_joins_and_one_update_publishes_the_rest(void **state)
+{
+    (void)state;
+    struct node *n = start(0, "secret-key");
+    char disco[128], sent[128];
+
+    until(running(n));
+    assert_int_equal(w.registers, 1);
+    assert_int_equal(n->firsts, 1);
+    assert_non_null(strstr(w.last_register, "\"AuthKey\":\"secret-key\""));
+    until(w.updates == 1);
+    member(w.last_stream, "DiscoKey", disco, sizeof(disco));
+    assert_string_equal(member(w.last_update, "DiscoKey", sent, sizeof(sent)), disco);
+    for (int i = 0; i < 2; i++) { /* both kinds say everything (control.md 6.2) */
+        const char *body = i ? w.last_update : w.last_stream;
+
+        assert_non_null(strstr(body, "\"PreferredDERP\":4"));
+        assert_non_null(strstr(body, "\"Endpoints\":[\"192.0.2.7:1000\"],\"EndpointTypes\":[2]"));
+        assert_non_null(strstr(body, "\"Hostname\":\"a\""));
+    }
+    pass(300 * MSEC);
+    assert_int_equal(w.updates, 1);
+    assert_int_equal(w.registers, 1);
+    assert_int_equal(w.streams, 1);
+}
+
+static void server_that_takes_the_stream_request_gets_no_update_for_it(void **state)
+{
+    (void)state;
+    struct node *n;
+
+    w.applies_streams = true;
+    n = start(0, "k");
+    until(running(n));
+    pass(300 * MSEC);
+    assert_int_equal(w.updates, 0);
+    n->port = 2000;
+    control_client_report_changed(n->client);
+    until(w.updates == 1);
+    assert_non_null(strstr(w.last_update, "192.0.2.7:2000"));
+}
+
+static void changes_of_one_moment_are_one_update_and_no_change_is_none(void **state)
+{
+    (void)state;
+    struct node *n = start(0, "k");
+
+    until(w.updates == 1);
+    for (int i = 0; i < 5; i++) {
+        n->port++;
+        control_client_report_changed(n->client);
+    }
+    until(w.updates == 2);
+    for (int i = 0; i < 5; i++)
+        control_client_report_changed(n->client);
+    pass(400 * MSEC);
+    assert_int_equal(w.updates, 2);
+    assert_non_null(strstr(w.last_update, "192.0.2.7:1005"));
+}
+
+static void keys_that_cannot_be_stored_are_not_used(void **state)
+{
+    (void)state;
+    struct node *n = start(0, "k");
+
+    n->keys_result = -ENOSPC;
+    until(status_of(n).state == CONTROL_FAILED);
+    pass(100 * MSEC);
+    assert_int_equal(w.streams, 0);
+    assert_non_null(strstr(status_of(n).sentence, "the new node key cannot be stored: "));
+    assert_true(status_of(n).retry_at != TIME_NEVER);
+}
+
+static void lost_connection_comes_back_without_registering(void **state)
+{
+    (void)state;
+    struct node *n = start(0, "k");
+
+    until(running(n));
+    test_server_drop_all(w.server);
+    until(!running(n));
+    assert_non_null(
+        strstr(status_of(n).sentence, "closed the connection; trying again in 1 s; serving from"));
+    until(hurried(n) && running(n));
+    assert_int_equal(w.registers, 1);
+    assert_int_equal(w.streams, 2);
+    assert_int_equal(n->firsts, 2);
+    assert_int_equal(test_server_keys_served(w.server), 1); /* cached */
+}
+
+static void changed_server_key_is_fetched_again(void **state)
+{
+    (void)state;
+    struct node *n = start(0, "k");
+
+    until(running(n));
+    test_server_new_key(w.server);
+    test_server_drop_all(w.server);
+    until(!running(n));
+    until(hurried(n) && running(n));
+    assert_int_equal(test_server_keys_served(w.server), 2);
+}
+
+static void nodes_share_one_fetch_of_the_key(void **state)
+{
+    (void)state;
+    for (int i = 0; i < CLIENTS_MAX; i++)
+        start(i, "k");
+    for (int i = 0; i < CLIENTS_MAX; i++)
+        until(running(&w.nodes[i]));
+    assert_int_equal(test_server_keys_served(w.server), 1);
+    assert_int_equal(test_server_connections(w.server), CLIENTS_MAX);
+}
+
+static void login_link_is_shown_once_and_followed_up_with_the_same_key(void **state)
+{
+    (void)state;
+    struct node *n;
+    char key[128], again[128];
+
+    w.register_answer = "{\"AuthURL\":\"http://login.test/a/1\"}";
+    n = start(0, NULL);
+    until(w.waiting_register);
+    assert_int_equal(status_of(n).state, CONTROL_NEEDS_LOGIN);
+    assert_string_equal(n->url, "http://login.test/a/1");
+    assert_non_null(strstr(status_of(n).sentence, "open http://login.test/a/1"));
+    member(w.last_register, "NodeKey", key, sizeof(key));
+    /* The connection breaks while the person is busy. */
+    test_server_drop_all(w.server);
+    until(hurried(n) && test_server_connections(w.server) == 2 && w.waiting_register);
+    assert_string_equal(member(w.last_register, "NodeKey", again, sizeof(again)), key);
+    assert_int_equal(status_of(n).state, CONTROL_NEEDS_LOGIN);
+    assert_int_equal(n->urls, 1);
+    test_answer(w.waiting_register, 200, "{\"MachineAuthorized\":true}");
+    until(running(n));
+    assert_string_equal(n->url, "");
+    assert_int_equal(n->urls, 2);
+}
+
+static void deleted_node_is_registered_anew(void **state)
+{
+    (void)state;
+    struct node *n;
+
+    w.not_found = 2;
+    n = start(0, "k");
+    until(hurried(n) && running(n));
+    assert_int_equal(w.registers, 2);
+    assert_int_equal(test_server_connections(w.server), 1);
+}
+
+static void stream_without_the_node_in_it_is_begun_anew(void **state)
+{
+    (void)state;
+    struct node *n;
+
+    w.without_node = true;
+    n = start(0, "k");
+    until(hurried(n) && running(n));
+    assert_int_equal(w.streams, 2);
+    assert_int_equal(n->firsts, 1);
+    assert_int_equal(n->maps, 1);
+}
+
+static void expired_key_is_renewed_with_the_auth_key(void **state)
+{
+    (void)state;
+    struct node *n;
+    char old[128], key[128], text[128];
+
+    w.key_expiry = ev_wall_clock() + SEC / 5;
+    n = start(0, "k");
+    until(running(n));
+    member(w.last_register, "NodeKey", old, sizeof(old));
+    w.key_expiry = 0;
+    until(w.registers == 2);
+    assert_string_equal(member(w.last_register, "OldNodeKey", text, sizeof(text)), old);
+    member(w.last_register, "NodeKey", key, sizeof(key));
+    assert_string_not_equal(key, old);
+    until(running(n) && w.streams == 2);
+    assert_string_equal(member(w.last_stream, "NodeKey", text, sizeof(text)), key);
+    assert_int_equal(test_server_connections(w.server), 1);
+}
+
+static void silent_stream_is_given_up(void **state)
+{
+    (void)state;
+    struct node *n = start(0, "k");
+
+    until(running(n));
+    n->client->watchdog = ev_now(w.loop); /* two minutes later */
+    client_again(n->client);
+    until(!running(n));
+    assert_non_null(strstr(status_of(n).sentence, "no message on the map stream for two minutes"));
+}
+
+static void keepalives_are_not_maps(void **state)
+{
+    (void)state;
+    struct node *n = start(0, "k");
+
+    until(running(n) && w.stream);
+    for (int i = 0; i < 3; i++)
+        test_stream_send(w.stream, "{\"KeepAlive\":true}");
+    until(status_of(n).keepalives == 3);
+    assert_int_equal(n->maps, 1);
+    test_stream_send(w.stream, "{\"PeersRemoved\":[2]}");
+    until(n->maps == 2);
+    assert_int_equal(n->firsts, 1);
+}
+
+static void pings_are_answered_where_they_ask_for_it(void **state)
+{
+    (void)state;
+    struct node *n = start(0, "k");
+    char outside[200];
+
+    until(running(n) && w.stream);
+    test_stream_send(w.stream, "{\"KeepAlive\":true,\"PingRequest\":{\"URL\":\"https://unused/inside?id=1\","
+                               "\"URLIsNoise\":true}}");
+    until(w.heads == 1);
+    test_stream_send(w.stream,
+                     "{\"PingRequest\":{\"URL\":\"https://unused/inside?id=1\",\"URLIsNoise\":true}}");
+    /* "POST /echo HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi" */
+    test_stream_send(w.stream,
+                     "{\"PingRequest\":{\"URL\":\"https://unused/c2n-answer\",\"Types\":\"c2n\",\"Payload\":"
+                     "\"UE9TVCAvZWNobyBIVFRQLzEuMQ0KQ29udGVudC1MZW5ndGg6IDINCg0KaGk=\"}}");
+    until(w.posts == 1);
+    assert_non_null(strstr(w.last_post, "HTTP/1.1 200 OK\r\n"));
+    assert_string_equal(w.last_post + strlen(w.last_post) - 6, "\r\n\r\nhi");
+    snprintf(outside, sizeof(outside), "{\"PingRequest\":{\"URL\":\"%s/outside\"}}",
+             test_server_url(w.server));
+    test_stream_send(w.stream, outside);
+    until(status_of(n).pings == 3 && list_empty(&n->client->pings));
+    assert_int_equal(w.heads, 1); /* the repeated one was not answered again */
+}
+
+static void logout_says_a_past_expiry_and_forgets_the_key(void **state)
+{
+    (void)state;
+    struct node *n = start(0, "k");
+    struct secret_key none = { { 0 } };
+
+    until(running(n));
+    control_client_logout(n->client);
+    until(n->logged_out);
+    assert_true(n->logout_done);
+    assert_non_null(strstr(w.last_register, "\"Expiry\":\"1970-01-01T00:02:03Z\""));
+    assert_memory_equal(&n->keys.node, &none, sizeof(none));
+    until(status_of(n).state == CONTROL_LOGGED_OUT);
+    control_client_start(n->client);
+    until(running(n));
+}
+
+static void stop_and_start_again(void **state)
+{
+    (void)state;
+    struct node *n = start(0, "k");
+
+    until(running(n));
+    control_client_stop(n->client);
+    until(status_of(n).state == CONTROL_STOPPED);
+    control_client_start(n->client);
+    until(running(n));
+    assert_int_equal(w.registers, 2);
+}
+
+static void exit_order_stops_this_node_only(void **state)
+{
+    (void)state;
+    struct node *a = start(0, "k"), *b;
+
+    until(running(a) && w.stream);
+    test_stream_send(w.stream, "{\"Debug\":{\"Exit\":3}}");
+    b = start(1, "k");
+    until(status_of(a).state == CONTROL_FAILED && running(b));
+    assert_non_null(strstr(status_of(a).sentence, "the control server told this node to stop"));
+    assert_int_equal(status_of(a).retry_at, TIME_NEVER);
+}
+
+static void client_may_be_freed_in_every_callback(void **state)
+{
+    (void)state;
+    for (enum callback in = CALLBACK_STATE; in <= CALLBACK_LOGOUT; in++) {
+        struct node *n;
+
+        w.register_answer = in == CALLBACK_URL ? "{\"AuthURL\":\"http://login.test/a/1\"}" : NULL;
+        memset(&w.nodes[0], 0, sizeof(w.nodes[0]));
+        w.nodes[0].free_in = in;
+        n = start(0, in == CALLBACK_URL ? NULL : "k");
+        if (in == CALLBACK_LOGOUT) {
+            until(running(n));
+            control_client_logout(n->client);
+        }
+        until(!n->client);
+        pass(20 * MSEC);
+    }
+}
+
+static void works_without_early_payload_too(void **state)
+{
+    (void)state;
+    struct node *n;
+
+    teardown(NULL);
+    setup_server(false);
+    n = start(0, "k");
+    until(running(n));
+}
+
+static void unreachable_server_is_said_in_words(void **state)
+{
+    (void)state;
+    struct node *n = start(0, "k");
+    struct test_server_config config = { .handle = serve };
+
+    test_server_free(w.server); /* nothing listens there now */
+    until(status_of(n).state == CONTROL_FAILED);
+    assert_non_null(strstr(status_of(n).sentence, " unreachable: connection refused; trying again in 1 s"));
+    w.server = test_server_new(w.loop, &config);
+}
+
+static void configuration_is_checked(void **state)
+{
+    (void)state;
+    const char *bad_tags[] = { "svc" }, *good_tags[] = { "tag:svc-1" };
+    struct control_config config = { .control_url = "https://a.test/path", .hostname = "a" };
+    struct control_client *c = NULL;
+
+    assert_int_equal(control_client_new(&c, w.shard, &config, &ops, NULL), CONTROL_E_URL);
+    config.control_url = "https://a.test";
+    config.request_tags = bad_tags;
+    config.request_tag_count = 1;
+    assert_int_equal(control_client_new(&c, w.shard, &config, &ops, NULL), CONTROL_E_CONFIG);
+    config.request_tags = good_tags;
+    assert_int_equal(control_client_new(&c, w.shard, &config, &ops, NULL), 0);
+    control_client_free(c);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(auth_key_joins_and_one_update_publishes_the_rest),
+        T(server_that_takes_the_stream_request_gets_no_update_for_it),
+        T(changes_of_one_moment_are_one_update_and_no_change_is_none),
+        T(keys_that_cannot_be_stored_are_not_used),
+        T(lost_connection_comes_back_without_registering),
+        T(changed_server_key_is_fetched_again),
+        T(nodes_share_one_fetch_of_the_key),
+        T(login_link_is_shown_once_and_followed_up_with_the_same_key),
+        T(deleted_node_is_registered_anew),
+        T(stream_without_the_node_in_it_is_begun_anew),
+        T(expired_key_is_renewed_with_the_auth_key),
+        T(silent_stream_is_given_up),
+        T(keepalives_are_not_maps),
+        T(pings_are_answered_where_they_ask_for_it),
+        T(logout_says_a_past_expiry_and_forgets_the_key),
+        T(stop_and_start_again),
+        T(exit_order_stops_this_node_only),
+        T(client_may_be_freed_in_every_callback),
+        T(works_without_early_payload_too),
+        T(unreachable_server_is_said_in_words),
+        T(configuration_is_checked),
+    };
+
+    must(!crypto_init());
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
