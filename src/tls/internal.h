@@ -8,6 +8,7 @@
 #include <openssl/x509v3.h>
 #include <stdatomic.h>
 
+#include "tls/records.h"
 #include "tls/tls.h"
 
 enum tls_stage {
@@ -16,12 +17,37 @@ enum tls_stage {
     TLS_BROKEN, /* `error` says why; OpenSSL is not called any more */
 };
 
+/* One direction while OpenSSL has the connection (handed.c). */
+struct tls_watched {
+    uint8_t secret[RECORD_SECRET_BYTES_MAX];
+    size_t secret_len;
+    uint64_t records; /* begun since the secret is in use */
+    size_t body_left; /* of the record that goes by */
+    uint8_t header[RECORD_HEADER_BYTES], header_len;
+};
+
+struct tls_capture {
+    struct tls_watched in, out;
+    bool spoiled; /* this connection stays with OpenSSL */
+};
+
+/* The connection afterwards. */
+struct tls_handed {
+    struct records records;
+    struct buf in;                            /* what was read and not handed out; empty at rest */
+    size_t plain_at, plain_len, plain_record; /* front of `in`: an opened record of which this is left */
+    bool ended;                               /* close_notify came */
+    char alpn[16];
+};
+
 struct tls_stream {
     struct stream base;
     struct stream *below;
-    SSL *ssl;
-    struct buf out; /* records that the stream below did not take yet */
-    char *name;     /* client: whom we verify, until connected; server: whom the client asked for */
+    SSL *ssl;                    /* until handed over */
+    struct tls_handed *handed;   /* afterwards */
+    struct tls_capture *capture; /* NULL: it will not be handed over */
+    struct buf out;              /* records that the stream below did not take yet */
+    char *name; /* client: whom we verify, until connected; server: whom the client asked for */
     struct tls_client *client; /* one of the two */
     struct tls_server *server;
     struct tls_identity *(*choose)(void *ctx, const char *name, bool *later);
@@ -31,9 +57,14 @@ struct tls_stream {
     int error;
     uint32_t session_key; /* client: where a ticket goes (sessions.c) */
     uint8_t stage;
-    bool connected;       /* STREAM_CONNECTED was reported */
-    bool below_ended;     /* it read 0 */
-    bool below_failed;    /* its words tell the reason */
+    bool connected;    /* STREAM_CONNECTED was reported */
+    bool below_ended;  /* it read 0 */
+    bool below_failed; /* its words tell the reason */
+    bool ticket_seen;  /* client: resuming is prepared */
+    bool data_seen;
+    bool resumed;         /* known once handed over */
+    bool damaged;         /* a record could not be opened */
+    uint8_t alert;        /* that the other side sent, once handed over */
     bool shutdown_wanted; /* stream_shutdown was called */
     bool shutdown_sent;   /* close_notify is in `out` or further */
     bool insecure;
@@ -83,6 +114,22 @@ NODISCARD int tls_stream_new(struct tls_stream **out, SSL_CTX *ctx, BIO_METHOD *
 /* Takes below over and begins; on failure below is as it was and t is freed. */
 NODISCARD int tls_stream_begin(struct stream **out, struct tls_stream *t);
 void tls_stream_free(struct tls_stream *t); /* below stays */
+
+/* To the stream below, or into `out`. False: broken, `error` is set. */
+NODISCARD bool tls_put(struct tls_stream *t, struct span bytes);
+void tls_ssl_free(struct tls_stream *t); /* the session stays good for resuming */
+
+/* handed.c */
+void tls_on_key_log(const SSL *ssl, const char *line);
+void tls_on_message(int write, int version, int type, const void *data, size_t len, SSL *ssl, void *arg);
+void tls_watch(struct tls_watched *way, struct span bytes);
+void tls_capture_free(struct tls_stream *t);
+/* Does it if it can be done now; gives up for good if it cannot be done at all. */
+void tls_hand_over(struct tls_stream *t);
+void tls_handed_free(struct tls_stream *t);
+ssize_t tls_handed_read(struct tls_stream *t, void *out, size_t len);
+ssize_t tls_handed_write(struct tls_stream *t, const struct span *parts, size_t count);
+void tls_handed_goodbye(struct tls_stream *t);
 
 /* verify.c: SSL_CTX_set_cert_verify_callback */
 int tls_verify(X509_STORE_CTX *x, void *arg);

@@ -54,11 +54,12 @@ void tls_sessions_find(struct tls_client *c, struct tls_stream *t, const char *k
 
 int tls_sessions_keep(SSL *ssl, SSL_SESSION *session)
 {
-    const struct tls_stream *t = tls_stream_of(ssl);
+    struct tls_stream *t = tls_stream_of(ssl);
     struct tls_client *c = t->client;
     struct tls_session_slot *slot;
     int kept = 0;
 
+    t->ticket_seen = true;
     if (!c || !CRYPTO_THREAD_write_lock(c->lock))
         return 0;
     slot = &c->sessions[t->session_key & ((1u << SLOT_BITS) - 1)];

@@ -10,7 +10,6 @@
 
 #include "tls/internal.h"
 
-#define RECORD_BYTES 16384
 #define GATHER_FROM 4096 /* a first piece of this size goes alone: copying would cost more than a record */
 
 /* ---- the BIO ---------------------------------------------------------------- */
@@ -39,32 +38,37 @@ static bool flush_out(struct tls_stream *t)
     return true;
 }
 
-static int bio_write(BIO *bio, const char *data, int len)
+bool tls_put(struct tls_stream *t, struct span bytes)
 {
-    struct tls_stream *t = BIO_get_data(bio);
-    struct span rest = span_make(data, (size_t)len);
-
-    BIO_clear_retry_flags(bio);
-    while (rest.len && !t->out.len) {
-        ssize_t n = stream_write(t->below, rest);
+    while (bytes.len && !t->out.len) {
+        ssize_t n = stream_write(t->below, bytes);
 
         if (n == -EAGAIN)
             break;
         if (n < 0) {
             below_broke(t, n);
-            return -1;
+            return false;
         }
-        rest = span_slice(rest, (size_t)n, rest.len);
+        bytes = span_slice(bytes, (size_t)n, bytes.len);
     }
-    if (rest.len) {
-        int r = buf_append(&t->out, rest);
+    if (bytes.len) {
+        int r = buf_append(&t->out, bytes);
 
-        if (r) {
+        if (r)
             t->error = r;
-            return -1;
-        }
+        return r == 0;
     }
-    return len;
+    return true;
+}
+
+static int bio_write(BIO *bio, const char *data, int len)
+{
+    struct tls_stream *t = BIO_get_data(bio);
+
+    BIO_clear_retry_flags(bio);
+    if (t->capture)
+        tls_watch(&t->capture->out, span_make(data, (size_t)len));
+    return tls_put(t, span_make(data, (size_t)len)) ? len : -1;
 }
 
 static int bio_read(BIO *bio, char *out, int len)
@@ -83,6 +87,8 @@ static int bio_read(BIO *bio, char *out, int len)
     }
     if (n == 0)
         t->below_ended = true;
+    if (t->capture)
+        tls_watch(&t->capture->in, span_make(out, (size_t)n));
     return (int)n;
 }
 
@@ -139,17 +145,25 @@ static ssize_t settle(struct tls_stream *t, int r)
     return t->error;
 }
 
+static void say_goodbye(struct tls_stream *t)
+{
+    t->shutdown_sent = true;
+    if (t->handed) {
+        tls_handed_goodbye(t);
+        return;
+    }
+    ERR_clear_error();
+    if (SSL_shutdown(t->ssl) < 0)
+        ERR_clear_error(); /* reading will meet the reason */
+}
+
 /* close_notify once the handshake is done, the half-close below once it went. */
 static void shutdown_go_on(struct tls_stream *t)
 {
     if (!t->shutdown_wanted || t->stage != TLS_OPEN)
         return;
-    if (!t->shutdown_sent) {
-        t->shutdown_sent = true;
-        ERR_clear_error();
-        if (SSL_shutdown(t->ssl) < 0)
-            ERR_clear_error(); /* reading will meet the reason */
-    }
+    if (!t->shutdown_sent)
+        say_goodbye(t);
     if (!t->out.len)
         stream_shutdown(t->below);
 }
@@ -168,34 +182,47 @@ static unsigned handshake_go_on(struct tls_stream *t)
     if (t->client) {
         free(t->name);
         t->name = NULL;
+    } else if (t->capture) {
+        tls_hand_over(t);
     }
     /* Bytes behind the handshake may already be here, with no edge to come for them. */
     return STREAM_CONNECTED | STREAM_WRITABLE | STREAM_READABLE;
+}
+
+/* Nothing is there to be read: the moment to let OpenSSL go, or at least its buffers. */
+static void rest(struct tls_stream *t)
+{
+    /* A ticket that came meanwhile has left a write buffer of 16 KB behind, in spite of RELEASE_BUFFERS. */
+    SSL_free_buffers(t->ssl);
+    if (t->capture && (t->ticket_seen || t->data_seen))
+        tls_hand_over(t);
 }
 
 static ssize_t tls_read(struct stream *s, void *out, size_t len)
 {
     struct tls_stream *t = CONTAINER_OF(s, struct tls_stream, base);
     size_t n = 0;
-    int r;
+    ssize_t r;
 
     if (t->stage != TLS_OPEN)
         return t->stage == TLS_BROKEN ? t->error : -EAGAIN;
+    if (t->handed)
+        return tls_handed_read(t, out, len);
     ERR_clear_error();
     r = SSL_read_ex(t->ssl, out, len, &n);
-    if (r == 1)
+    if (r == 1) {
+        t->data_seen = true;
         return (ssize_t)n;
-    /* A ticket that came meanwhile has left a write buffer of 16 KB behind, in spite of RELEASE_BUFFERS. */
-    SSL_free_buffers(t->ssl);
-    return settle(t, r);
+    }
+    r = settle(t, (int)r);
+    if (r == -EAGAIN)
+        rest(t);
+    return r;
 }
 
-static ssize_t tls_write(struct stream *s, struct span bytes)
+/* Can a record be made now? 0, -EAGAIN, or what is wrong. */
+static ssize_t writable(struct tls_stream *t)
 {
-    struct tls_stream *t = CONTAINER_OF(s, struct tls_stream, base);
-    size_t n = 0;
-    int r;
-
     if (t->stage != TLS_OPEN)
         return t->stage == TLS_BROKEN ? t->error : -EAGAIN;
     if (t->shutdown_wanted)
@@ -204,18 +231,31 @@ static ssize_t tls_write(struct stream *s, struct span bytes)
         t->stage = TLS_BROKEN;
         return t->error;
     }
-    if (t->out.len || !bytes.len)
-        return -EAGAIN;
+    return t->out.len ? -EAGAIN : 0;
+}
+
+static ssize_t tls_write(struct stream *s, struct span bytes)
+{
+    struct tls_stream *t = CONTAINER_OF(s, struct tls_stream, base);
+    ssize_t r = bytes.len ? writable(t) : -EAGAIN;
+    size_t n = 0;
+
+    if (r)
+        return r;
+    if (t->handed)
+        return tls_handed_write(t, &bytes, 1);
     ERR_clear_error();
-    r = SSL_write_ex(t->ssl, bytes.data, MIN(bytes.len, (size_t)RECORD_BYTES), &n);
-    return r == 1 ? (ssize_t)n : settle(t, r);
+    r = SSL_write_ex(t->ssl, bytes.data, MIN(bytes.len, (size_t)RECORD_PLAIN_BYTES_MAX), &n);
+    return r == 1 ? (ssize_t)n : settle(t, (int)r);
 }
 
 /* Several small pieces in one record. */
 static ssize_t tls_writev(struct stream *s, const struct span *parts, size_t count)
 {
-    uint8_t record[RECORD_BYTES];
+    struct tls_stream *t = CONTAINER_OF(s, struct tls_stream, base);
+    uint8_t record[RECORD_PLAIN_BYTES_MAX];
     size_t len = 0;
+    ssize_t r;
 
     while (count && !parts->len)
         parts++, count--;
@@ -223,6 +263,10 @@ static ssize_t tls_writev(struct stream *s, const struct span *parts, size_t cou
         return -EAGAIN;
     if (count == 1 || parts->len >= GATHER_FROM)
         return tls_write(s, *parts);
+    if (t->handed) {
+        r = writable(t);
+        return r ? r : tls_handed_write(t, parts, count);
+    }
     for (size_t i = 0; i < count && len < sizeof(record); i++) {
         size_t n = MIN(parts[i].len, sizeof(record) - len);
 
@@ -250,11 +294,8 @@ static void tls_close(struct stream *s, bool abort)
         stream_abort(below);
     } else {
         t->shutdown_wanted = true;
-        if (t->stage == TLS_OPEN && !t->shutdown_sent) {
-            ERR_clear_error();
-            SSL_shutdown(t->ssl); /* one try: what does not go now, goes never */
-            ERR_clear_error();
-        }
+        if (t->stage == TLS_OPEN && !t->shutdown_sent)
+            say_goodbye(t); /* one try: what does not go now, goes never */
         stream_close(below);
     }
     tls_stream_free(t);
@@ -328,10 +369,11 @@ int tls_stream_new(struct tls_stream **out, SSL_CTX *ctx, BIO_METHOD *method, st
         return -ENOMEM;
     t->base.ops = &tls_ops;
     t->below = below;
+    t->capture = calloc(1, sizeof(*t->capture));
     buf_init(&t->out, TLS_OUT_BYTES_MAX);
     t->ssl = SSL_new(ctx);
     bio = BIO_new(method);
-    if (!t->ssl || !bio) {
+    if (!t->ssl || !bio || !t->capture) {
         BIO_free(bio);
         tls_stream_free(t);
         return -ENOMEM;
@@ -344,11 +386,23 @@ int tls_stream_new(struct tls_stream **out, SSL_CTX *ctx, BIO_METHOD *method, st
     return 0;
 }
 
+/* OpenSSL takes a session whose connection did not end with close_notify for spoiled. That was SSL 3.0's
+ * rule; a relay that was killed is exactly what we want to come back to quickly. */
+void tls_ssl_free(struct tls_stream *t)
+{
+    if (t->ssl && t->connected)
+        SSL_set_shutdown(t->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+    SSL_free(t->ssl);
+    t->ssl = NULL;
+}
+
 void tls_stream_free(struct tls_stream *t)
 {
     if (!t)
         return;
-    SSL_free(t->ssl);
+    tls_ssl_free(t);
+    tls_handed_free(t);
+    tls_capture_free(t);
     buf_deinit(&t->out);
     free(t->name);
     tls_client_unref(t->client);
@@ -383,7 +437,8 @@ SSL_CTX *tls_context_new(const SSL_METHOD *method)
     SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                               SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-    SSL_CTX_set_read_ahead(ctx, 1); /* a record's head and body in one read of the stream below */
+    SSL_CTX_set_keylog_callback(ctx, tls_on_key_log);
+    SSL_CTX_set_msg_callback(ctx, tls_on_message);
     return ctx;
 }
 
@@ -395,13 +450,17 @@ struct span tls_stream_alpn(const struct stream *s)
     const unsigned char *name = NULL;
     unsigned len = 0;
 
+    if (t->handed)
+        return span_from_str(t->handed->alpn);
     SSL_get0_alpn_selected(t->ssl, &name, &len);
     return span_make(name, len);
 }
 
 const char *tls_stream_version(const struct stream *s)
 {
-    return SSL_get_version(CONTAINER_OF(s, struct tls_stream, base)->ssl);
+    const struct tls_stream *t = CONTAINER_OF(s, struct tls_stream, base);
+
+    return t->handed ? "TLSv1.3" : SSL_get_version(t->ssl);
 }
 
 const char *tls_stream_server_name(const struct stream *s)
@@ -413,5 +472,7 @@ const char *tls_stream_server_name(const struct stream *s)
 
 bool tls_stream_resumed(const struct stream *s)
 {
-    return SSL_session_reused(CONTAINER_OF(s, struct tls_stream, base)->ssl) == 1;
+    const struct tls_stream *t = CONTAINER_OF(s, struct tls_stream, base);
+
+    return t->handed ? t->resumed : SSL_session_reused(t->ssl) == 1;
 }

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "tls/internal.h"
 #include "tls/test_peer.h"
-#include "tls/tls.h"
 
 #define DAY 86400L
 
@@ -300,6 +300,8 @@ static void the_second_connection_resumes(void **state)
     assert_false(tls_stream_resumed(t.tls));
     server = t.peer.ctx;
     SSL_CTX_up_ref(server);
+    stream_pair_break(t.pair, -ECONNRESET); /* no clean end: the session is good nevertheless */
+    stream_pair_settle(t.pair, 0);
     talk_close(&t, false);
 
     for (int i = 0; i < 2; i++) {
@@ -413,6 +415,147 @@ static void parts_share_a_record(void **state)
     talk_close(&t, true);
 }
 
+static struct tls_stream *inside(const struct talk *t)
+{
+    return CONTAINER_OF(t->tls, struct tls_stream, base);
+}
+
+/* After the ticket OpenSSL is let go; every suite goes on without it, in records of any size and padding. */
+static void a_connection_is_handed_over(void **state)
+{
+    (void)state;
+    static const char *const suites[] = { "TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384",
+                                          "TLS_CHACHA20_POLY1305_SHA256" };
+    static uint8_t much[200000];
+
+    for (size_t i = 0; i < sizeof(much); i++)
+        much[i] = (uint8_t)(i * 31 >> 3);
+    for (size_t i = 0; i < COUNT_OF(suites); i++) {
+        struct talk t;
+
+        talk_open(&t, NULL, &relay, &leaf, NULL, NULL);
+        assert_int_equal(SSL_set_ciphersuites(t.peer.ssl, suites[i]), 1);
+        SSL_set_block_padding(t.peer.ssl, i ? 100 : 1);
+        stream_pair_settle(t.pair, 0);
+        assert_non_null(inside(&t)->handed);
+        assert_null(inside(&t)->ssl);
+        assert_string_equal(tls_stream_version(t.tls), "TLSv1.3");
+        assert_false(tls_stream_resumed(t.tls));
+        t.to_send = SPAN_OF(much);
+        t.shutdown_after = true;
+        on_tls(t.tls, STREAM_WRITABLE, 0);
+        stream_pair_settle(t.pair, 0);
+        assert_span_equal(buf_span(&t.received), much, sizeof(much));
+        assert_true(t.end_seen);
+        assert_int_equal(inside(&t)->handed->in.cap, 0);
+        assert_int_equal(inside(&t)->out.cap, 0);
+        talk_close(&t, true);
+    }
+    tls_thread_end();
+}
+
+/* The owner may take a byte at a time, or none for a while. */
+static void small_reads_lose_nothing(void **state)
+{
+    (void)state;
+    static uint8_t much[40000];
+    struct talk t;
+
+    for (size_t i = 0; i < sizeof(much); i++)
+        much[i] = (uint8_t)(i * 7 >> 2);
+    for (size_t room = 1; room < 40000; room = room * 5 + 3) {
+        size_t got = 0;
+        ssize_t n = -EAGAIN;
+
+        talk_open(&t, NULL, &relay, &leaf, NULL, &(struct stream_pair_options) { .room = 30000 });
+        stream_pair_settle(t.pair, 0);
+        stream_set_owner(t.tls, NULL, NULL);
+        test_peer_write(&t.peer, SPAN_OF(much));
+        while (got < sizeof(much)) {
+            uint8_t bytes[40000];
+
+            n = stream_read(t.tls, bytes, room);
+            if (n == -EAGAIN) {
+                assert_true(stream_pair_turn(t.pair, 0));
+                continue;
+            }
+            assert_true(n > 0 && (size_t)n <= room);
+            assert_memory_equal(bytes, much + got, (size_t)n);
+            got += (size_t)n;
+        }
+        assert_int_equal(stream_read(t.tls, &n, 1), -EAGAIN);
+        assert_int_equal(inside(&t)->handed->in.cap, 0);
+        talk_close(&t, true);
+    }
+}
+
+static void keys_are_renewed_when_asked(void **state)
+{
+    (void)state;
+    struct talk t;
+
+    talk_open(&t, NULL, &relay, &leaf, NULL, NULL);
+    stream_pair_settle(t.pair, 0);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(SSL_key_update(t.peer.ssl, SSL_KEY_UPDATE_REQUESTED), 1);
+        test_peer_write(&t.peer, span_from_str("theirs "));
+        stream_pair_settle(t.pair, 0);
+        assert_int_equal(stream_write(t.tls, span_from_str("ours ")), 5);
+        stream_pair_settle(t.pair, 0);
+    }
+    assert_span_text(buf_span(&t.peer.received), "ours ours ours ");
+    assert_span_text(buf_span(&t.received), "theirs ours theirs ours theirs ours ");
+    talk_close(&t, true);
+}
+
+static void what_breaks_it_afterwards_is_named(void **state)
+{
+    (void)state;
+    char said[STREAM_FAILURE_BYTES];
+    uint8_t record[5 + 40] = { 0x17, 3, 3, 0, 40 };
+    struct talk t;
+
+    talk_open(&t, NULL, &relay, &leaf, NULL, NULL);
+    stream_pair_settle(t.pair, 0);
+    assert_int_equal(stream_write(t.peer.stream, SPAN_OF(record)), sizeof(record));
+    stream_pair_settle(t.pair, 0);
+    assert_int_equal(t.error, -EBADMSG);
+    assert_string_equal(stream_failure(t.tls, said), "a TLS record was damaged on the way");
+    assert_int_equal(stream_write(t.tls, span_from_str("x")), -EBADMSG);
+    talk_close(&t, true);
+
+    talk_open(&t, NULL, &relay, &leaf, NULL, NULL);
+    stream_pair_settle(t.pair, 0);
+    assert_int_equal(stream_write(t.tls, span_from_str("data")), 4);
+    record[0] = 0x16; /* makes the peer send an alert */
+    assert_int_equal(stream_write(inside(&t)->below, SPAN_OF(record)), sizeof(record));
+    stream_pair_settle(t.pair, 0);
+    assert_int_equal(t.error, -ECONNRESET);
+    assert_string_equal(stream_failure(t.tls, said), "the other side ended it: unexpected_message");
+    talk_close(&t, true);
+}
+
+/* TLS 1.2 stays where it is. */
+static void an_old_version_is_not_handed_over(void **state)
+{
+    (void)state;
+    static uint8_t much[50000];
+    struct talk t;
+
+    memset(much, 'm', sizeof(much));
+    talk_open(&t, NULL, &relay, &leaf, NULL, &(struct stream_pair_options) { .chunk = 700 });
+    SSL_set_max_proto_version(t.peer.ssl, TLS1_2_VERSION);
+    t.to_send = SPAN_OF(much);
+    t.shutdown_after = true;
+    stream_pair_settle(t.pair, 0);
+    assert_null(inside(&t)->handed);
+    assert_null(inside(&t)->capture);
+    assert_string_equal(tls_stream_version(t.tls), "TLSv1.2");
+    assert_span_equal(buf_span(&t.received), much, sizeof(much));
+    assert_true(t.end_seen);
+    talk_close(&t, true);
+}
+
 static void close_in_an_event(struct stream *s, unsigned events, time_ns now)
 {
     (void)events;
@@ -448,6 +591,11 @@ int main(void)
         cmocka_unit_test(no_write_is_owed),
         cmocka_unit_test(parts_share_a_record),
         cmocka_unit_test(it_may_be_closed_in_its_event),
+        cmocka_unit_test(a_connection_is_handed_over),
+        cmocka_unit_test(small_reads_lose_nothing),
+        cmocka_unit_test(keys_are_renewed_when_asked),
+        cmocka_unit_test(what_breaks_it_afterwards_is_named),
+        cmocka_unit_test(an_old_version_is_not_handed_over),
     };
 
     return cmocka_run_group_tests(tests, make_certs, free_certs);

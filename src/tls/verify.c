@@ -112,6 +112,10 @@ void tls_words(const struct tls_stream *t, char *out, size_t size)
         char words[STREAM_FAILURE_BYTES];
 
         snprintf(out, size, "%s", stream_failure(t->below, words));
+    } else if (t->alert) {
+        snprintf(out, size, "the other side ended it: %s", SSL_alert_desc_string_long(t->alert));
+    } else if (t->damaged) {
+        snprintf(out, size, "a TLS record was damaged on the way");
     } else if (t->below_ended) {
         snprintf(out, size, "%s",
                  t->connected ? "the connection was cut off"
