@@ -102,6 +102,5 @@ void measure_active(struct underlay *u, time_ns now);      /* somebody sends */
 bool measure_fresh(const struct underlay *u, time_ns now); /* endpoints are good enough for a CallMeMaybe */
 void measure_stun_received(struct underlay *u, struct span datagram, time_ns now);
 void measure_release_map(struct region_map *m);
-void measure_endpoints_changed(struct underlay *u, time_ns now); /* build the list, tell if it differs */
 
 #endif

@@ -207,17 +207,24 @@ bool measure_fresh(const struct underlay *u, time_ns now)
                                     now - u->measured_at <= UNDERLAY_ENDPOINTS_FRESH);
 }
 
-void measure_endpoints_changed(struct underlay *u, time_ns now)
+static unsigned build_endpoints(struct underlay *u, time_ns now)
 {
-    if (endpoints_build(&u->endpoints, &u->host, ev_udp_port(u->udp, true), ev_udp_port(u->udp, false),
-                        now) &&
-        u->ops->report_changed)
-        u->ops->report_changed(u->ctx, UNDERLAY_CHANGED_ENDPOINTS, now);
+    return endpoints_build(&u->endpoints, &u->host, ev_udp_port(u->udp, true), ev_udp_port(u->udp, false),
+                           now)
+               ? UNDERLAY_CHANGED_ENDPOINTS
+               : 0;
+}
+
+static void report(struct underlay *u, unsigned changes, time_ns now)
+{
+    if (changes && u->ops->report_changed)
+        u->ops->report_changed(u->ctx, changes, now);
 }
 
 /* The last of the machines has finished: one list for all, and whoever waited for it may call now. */
-static void finished(struct underlay *u, time_ns now)
+static unsigned finished(struct underlay *u, time_ns now)
 {
+    unsigned changes;
     enum underlay_fact varies = UNDERLAY_UNKNOWN;
 
     u->measuring = false;
@@ -231,7 +238,7 @@ static void finished(struct underlay *u, time_ns now)
     }
     if (varies == UNDERLAY_YES && u->fixed_port)
         endpoints_note_guess(&u->endpoints, ev_udp_port(u->udp, true), now);
-    measure_endpoints_changed(u, now);
+    changes = build_endpoints(u, now);
     while (!list_empty(&u->calling)) {
         struct underlay_peer *p = LIST_FIRST(&u->calling, struct underlay_peer, calling);
 
@@ -240,6 +247,7 @@ static void finished(struct underlay *u, time_ns now)
     }
     if (now < u->active_until)
         arm_periodic(u, now);
+    return changes;
 }
 
 static void on_resolved(void *owner, int status, const struct ip *addresses, size_t count)
@@ -299,10 +307,9 @@ static void pump(struct underlay *u, time_ns now)
         running |= netcheck_running(m->check);
     }
     if (u->measuring && !running)
-        finished(u, now);
-    if (changes && u->ops->report_changed)
-        u->ops->report_changed(u->ctx, changes, now);
+        changes |= finished(u, now);
     rearm(u);
+    report(u, changes, now);
 }
 
 static void on_timer(struct ev_timer *timer, time_ns now)
@@ -403,6 +410,6 @@ void underlay_set_host(struct underlay *u, const struct host_view *view, time_ns
         underlay_perform(p, &t);
     }
     if (u->measured_at != NEVER_MEASURED)
-        measure_endpoints_changed(u, now);
+        report(u, build_endpoints(u, now), now);
     measure_wanted(u, now);
 }

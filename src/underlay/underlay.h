@@ -17,7 +17,8 @@
  *
  * Thread: the shard's.  Memory: per idle peer UNDERLAY_IDLE_PEER_BYTES, about 1 KiB more with traffic;
  * per shard the limits below.  Callbacks come from the loop or from the call that caused them (send,
- * relay_received, ...): they may send and make peers, but must not free a node or peer.
+ * relay_received, ...): they may send and make peers, but must not free a node or peer, nor take back what a
+ * node knows.
  */
 #ifndef MANYTAILS_UNDERLAY_UNDERLAY_H
 #define MANYTAILS_UNDERLAY_UNDERLAY_H
