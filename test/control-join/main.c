@@ -212,6 +212,27 @@ static void on_signal(void *owner, int signal)
     }
 }
 
+static void print_end(void)
+{
+    unsigned long long maps = 0, keepalives = 0, updates = 0, registrations = 0, connects = 0;
+
+    for (size_t i = 0; i < options.count; i++) {
+        struct control_status s;
+
+        control_client_status(joins[i].client, ev_now(loop), &s);
+        maps += s.maps;
+        keepalives += s.keepalives;
+        updates += s.updates;
+        registrations += s.registrations;
+        connects += s.connects;
+    }
+    printf("%.3f end: %zu of %zu were running; %llu connections, %llu registrations, %llu maps, %llu "
+           "keep-alives, "
+           "%llu updates, %llu wake-ups\n",
+           seconds(), running, options.count, connects, registrations, maps, keepalives, updates,
+           (unsigned long long)ev_loop_wakeups(loop));
+}
+
 /* ---- main --------------------------------------------------------------------------------- */
 
 static bool option(const char *name, const char *value)
@@ -317,8 +338,7 @@ int main(int argc, char **argv)
     if (options.seconds)
         ev_timer_set(&end_timer, started + options.seconds * SEC);
     must(!ev_loop_run(loop));
-    printf("%.3f end: %zu of %zu were running; %llu wake-ups\n", seconds(), running, options.count,
-           (unsigned long long)ev_loop_wakeups(loop));
+    print_end();
     ev_timer_stop(&end_timer);
     for (size_t i = 0; i < options.count; i++)
         control_client_free(joins[i].client);
