@@ -294,7 +294,7 @@ const char *control_url_check(struct span url)
     return control_url_parse(url, &parsed);
 }
 
-/* "tag:" letter [A-Za-z0-9-]* (control.md 4.4) */
+/* "tag:" letter [A-Za-z0-9-]* */
 static bool tag_valid(const char *tag)
 {
     if (strncmp(tag, "tag:", 4) != 0 || !isalpha((unsigned char)tag[4]) || strlen(tag) > 250)

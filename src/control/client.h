@@ -17,7 +17,7 @@
 
 /* Timers of the protocol. All share one ev_timer at the nearest of them. */
 #define CLIENT_LOGIN_TIMEOUT (60 * SEC) /* of a register call that does not wait for a person */
-#define CLIENT_WATCHDOG (120 * SEC)     /* no message on the map stream: it is dead (control.md 6.9) */
+#define CLIENT_WATCHDOG (120 * SEC)     /* no message on the map stream: it is dead */
 #define CLIENT_UPDATE_TIMEOUT (60 * SEC)
 #define CLIENT_UPDATE_SETTLE (100 * MSEC)         /* changes of one moment become one update */
 #define CLIENT_UPDATE_SPREAD_PER_NODE (10 * MSEC) /* N nodes change at once when an address does */

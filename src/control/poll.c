@@ -66,7 +66,7 @@ static bool obey_debug(struct control_client *c, const struct tailcfg_debug *deb
     return false;
 }
 
-/* control.md 6.7: only a clock that is far off is corrected, and no clock from before 2023 is believed. */
+/* Only a clock that is far off is corrected, and no clock from before 2023 is believed. */
 static void learn_clock(struct control_client *c, int64_t control_time)
 {
     const int64_t earliest = 1673308800 * SEC;

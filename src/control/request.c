@@ -67,7 +67,7 @@ int request_logout(struct control_client *c, struct buf *out)
                                             .with_auth_key = c->auth_key != NULL,
                                             .with_tags = true };
 
-    return write_register(c, &call, 123 * SEC, out); /* the reference's "far past" (control.md 4.6) */
+    return write_register(c, &call, 123 * SEC, out); /* the reference's "far past" */
 }
 
 /* Of what a server would store and tell others; latencies change all the time and interest nobody. */

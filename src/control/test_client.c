@@ -305,7 +305,7 @@ static void auth_key_joins_and_one_update_publishes_the_rest(void **state)
     until(w.updates == 1);
     member(w.last_stream, "DiscoKey", disco, sizeof(disco));
     assert_string_equal(member(w.last_update, "DiscoKey", sent, sizeof(sent)), disco);
-    for (int i = 0; i < 2; i++) { /* both kinds say everything (control.md 6.2) */
+    for (int i = 0; i < 2; i++) { /* both kinds say everything */
         const char *body = i ? w.last_update : w.last_stream;
 
         assert_non_null(strstr(body, "\"PreferredDERP\":4"));

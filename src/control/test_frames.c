@@ -2,7 +2,7 @@
 
 #include "control/frames.h"
 
-/* control.md 14.4: 12 00 00 00 then {"KeepAlive":true}; around it two of other sizes. */
+/* 12 00 00 00 then {"KeepAlive":true}; around it two of other sizes. */
 static const uint8_t three[] = "\x02\0\0\0{}"
                                "\x12\0\0\0{\"KeepAlive\":true}"
                                "\x08\0\0\0{\"a\":12}";

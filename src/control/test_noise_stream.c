@@ -4,7 +4,7 @@
 
 #include <errno.h>
 
-/* control.md 14.6: keys and records made by the reference implementation. */
+/* Keys and records made by the reference implementation. */
 static const char k1[] = "b5a6c358cd51a1fc717517315852e009148ee5480cf70a3caf4d4f9498c9ca8e";
 static const char k2[] = "d8ebca0df9236e3c51fcc4e5d506d473b019dd191d7ac7112d1e046898a1e78d";
 static const char sent_pings[] = "0400145e88b640eb451106035af1dce98a3759ae33222a"
