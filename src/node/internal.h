@@ -1,0 +1,252 @@
+/* node/internal.h - what the files of node/ share; nobody else includes it
+ *
+ *   process.c   registry of local nodes, shared stores
+ *   shard.c     the machines of a thread and their callbacks
+ *   node.c      life of a node: state on disk, control, netmap changes
+ *   peer.c      one peer of one node, made when there is traffic
+ *   tunnel.c    inner packets: in from WireGuard to the stack, out from the stack to WireGuard
+ *   tsmp.c      IP protocol 99: ping, pong, disco key announcements, rejects
+ *   service.c   what listens: SYN policy, TLS, the proxy, who-is
+ *   inner.c     a connection inside the tunnel as a stream
+ *   status.c    JSON for people and tests
+ */
+#ifndef MANYTAILS_NODE_INTERNAL_H
+#define MANYTAILS_NODE_INTERNAL_H
+
+#include <pthread.h>
+
+#include "cert/cert.h"
+#include "control/control.h"
+#include "filter/filter.h"
+#include "netmap/netmap.h"
+#include "netstack/netstack.h"
+#include "node/node.h"
+#include "relay/relay.h"
+#include "state/state.h"
+#include "stream/stream.h"
+#include "tls/tls.h"
+#include "underlay/underlay.h"
+#include "wireguard/wireguard.h"
+
+/* ---- process ------------------------------------------------------------------------ */
+
+/* A node of this process, found by its public key from any thread. */
+struct local_node {
+    struct table_node by_key;
+    struct public_key key;
+    struct node_shard *shard;
+    handle node; /* in that shard */
+};
+
+struct node_process {
+    struct node_process_config config;
+    struct control_gate *gate;
+    struct netmap_store *store;
+    struct relay_pacer *pacer;
+    struct tls_client *tls;        /* the roots that control servers and relays are checked against */
+    struct tls_server *tls_server; /* tickets of all services */
+    uint8_t hash_key[16];
+    uint8_t wireguard_secret[32]; /* cookies of one shard are good on another */
+    unsigned shard_bits;
+    pthread_mutex_t lock; /* guards local_nodes and shards */
+    struct table local_nodes;
+    struct node_shard *shards[NODE_SHARDS_MAX];
+};
+
+NODISCARD int process_register(struct node_process *p, struct local_node *l); /* -ENOMEM */
+void process_unregister(struct node_process *p, struct local_node *l);
+/* The shard and handle of a local node with this key; false: none. */
+bool process_find(struct node_process *p, const struct public_key *key, struct node_shard **shard,
+                  handle *node);
+
+/* ---- shard ---------------------------------------------------------------------------- */
+
+#define UNKNOWN_INITIATORS_MAX 256       /* remembered per shard */
+#define UNKNOWN_INITIATOR_TTL (10 * SEC) /* a netmap that is late by more than this is not coming */
+#define LETTERS_MAX 4096                 /* packets under way from other shards, per receiving shard */
+#define SEND_SLAB_BYTES 65536
+
+#define SHARD_COUNTERS(X)                                                            \
+    X(inner_in, "inner packets received and accepted")                               \
+    X(inner_out, "inner packets sent")                                               \
+    X(inner_source_refused, "inner packets whose source is not the sender's")        \
+    X(inner_filtered, "inner packets that the packet filter refused")                \
+    X(inner_local, "inner packets between nodes of this process")                    \
+    X(datagrams_forwarded, "datagrams handed to the shard that they were meant for") \
+    X(letters_dropped, "packets for another shard dropped: its queue is full")       \
+    X(tsmp_in, "TSMP messages received")                                             \
+    X(tsmp_malformed, "TSMP messages that made no sense")                            \
+    X(handshakes_foreign, "handshakes of keys that no netmap of the node names")     \
+    X(handshakes_remembered, "of these, kept until a netmap names the key")          \
+    X(handshakes_resumed, "of these, answered when it did")                          \
+    X(send_failed, "datagrams that neither path took")                               \
+    X(peers_refused, "peers not set up for want of memory")
+
+struct shard_counters {
+#define X(name, text) uint64_t name;
+    SHARD_COUNTERS(X)
+#undef X
+};
+
+/* Where a report for control is put together; valid until the loop goes on. */
+struct report_scratch {
+    struct tailcfg_netinfo netinfo;
+    struct tailcfg_derp_latency latencies[2 * UNDERLAY_REGIONS_MAX];
+    struct tailcfg_endpoint endpoints[UNDERLAY_ENDPOINTS_MAX];
+};
+
+struct node_shard {
+    struct node_process *process;
+    unsigned index;
+    struct ev_loop *loop;
+    struct underlay *underlay;
+    struct wireguard *wireguard;
+    struct netstack *netstack;
+    struct relay_shard *relays;
+    struct control_shard *control;
+    struct proxy_shard *proxy;
+    struct slab nodes, peers;
+    struct list output;   /* peers with something to send */
+    struct ev_task flush; /* sends it, after the batch that caused it */
+    struct ev_timer stack_timer;
+    struct ev_mailbox *mailbox; /* packets that came to other shards */
+    struct list unknown;        /* struct unknown_initiator, oldest first */
+    uint32_t unknown_count;
+    _Atomic uint32_t letters_queued;
+    /* What wireguard_receive is looking at; source NULL: nothing. */
+    struct {
+        const struct underlay_source *source;
+        struct underlay_node *hint;
+        struct span datagram;
+        unsigned hops; /* shards that have looked at it before */
+    } arriving;
+    uint8_t *send_slab; /* one super-segment, sealed */
+    struct shard_counters counters;
+    struct report_scratch scratch;
+};
+
+/* ---- node ------------------------------------------------------------------------------- */
+
+struct node {
+    struct node_shard *shard;
+    char *name, *control_url, *state_directory;
+    bool ephemeral, suppress_whois, registered, started, stopping, late;
+    struct ip_port listen;
+    time_ns join_timeout;
+    const struct node_ops *ops;
+    void *ctx;
+
+    enum node_state state;
+    char sentence[CONTROL_SENTENCE_BYTES];
+    char *auth_url;
+    time_ns state_since;
+
+    struct state_store *store;
+    struct state_keys keys;
+    struct public_key public_key; /* of keys.node; zero until registered */
+    struct local_node local;
+
+    struct control_client *control;
+    struct netmap *netmap;
+    bool saved; /* a netmap of this run is on disk */
+    struct ev_timer save_timer, expiry_timer, join_timer;
+    struct filter_local filter;
+    struct wireguard_node *wireguard; /* NULL until there is a node key */
+    struct underlay_node *underlay;
+    struct relay_node *relay;
+    uint16_t home_region;
+    struct list peers; /* struct node_peer */
+    struct table peers_by_key;
+
+    struct proxy_service *proxy;
+    struct cert *cert;
+    struct list inner_streams; /* connections under way */
+    struct ev_timer stop_timer;
+    struct ev_task stopped_task;
+    bool drained, logging_out, logged_out;
+    uint64_t packets_in, packets_out, bytes_in, bytes_out, filtered;
+};
+
+/* peer.c */
+struct node_peer {
+    struct list link;         /* in the node */
+    struct table_node by_key; /* in the node */
+    struct list output;       /* in the shard */
+    struct node *node;
+    struct public_key key;
+    const struct netmap_peer *info; /* referenced */
+    struct wireguard_peer *wireguard;
+    struct underlay_peer *underlay;
+    struct ev_timer timer;          /* WireGuard's deadline */
+    struct node_shard *local_shard; /* the peer is a node of this process; NULL: it is not */
+    handle local_node;
+    uint64_t bytes_in, bytes_out;
+    time_ns last_seen;    /* an authenticated packet */
+    bool waits_for_relay; /* has output, and the relay's queue is full */
+};
+
+/* The peer object for a key of the node's netmap, made if need be; NULL: not in the netmap, expired, or no
+ * memory. */
+struct node_peer *peer_get(struct node *n, const struct public_key *key);
+struct node_peer *peer_find(struct node *n, const struct public_key *key); /* only if it exists */
+struct node_peer *peer_for(struct node *n, const struct netmap_peer *info);
+void peer_update(struct node_peer *p, const struct netmap_peer *info, time_ns now);
+void peer_free(struct node_peer *p);
+/* Is it a node of this process? Then packets go there in memory, never on the wire. */
+bool peer_is_local(struct node_peer *p);
+uint64_t peer_token(const struct node_peer *p);
+struct node_peer *peer_of_token(struct node_shard *s, uint64_t token); /* NULL: gone */
+
+/* node.c */
+uint32_t node_index(const struct node *n);
+struct node *node_of_index(struct node_shard *s, uint32_t index); /* NULL: gone */
+void node_report_changed(struct node *n, unsigned what);
+
+/* relays.c: the node's relay connections */
+NODISCARD int relay_open(struct node *n);
+NODISCARD int relay_apply_map(struct node *n, const struct tailcfg_derp_map *map, time_ns now);
+NODISCARD int relay_shard_open(struct node_shard *s);
+void relay_send_packet(struct node *n, uint16_t region, const struct public_key *to, struct span packet);
+/* Packets that the way to this peer takes now; 0: tunnel_output follows when there is room. */
+size_t relay_room(struct node_peer *p);
+void relay_status_write(const struct node *n, struct json_writer *w, time_ns now);
+
+/* tunnel.c */
+void tunnel_receive(struct node_shard *s, struct underlay_node *hint, const struct mspan *datagrams,
+                    size_t count, const struct underlay_source *source, time_ns now);
+/* Plaintext packets that are known to come from this peer. Packets must not be too many for one batch. */
+void tunnel_deliver(struct node_peer *from, const struct span *packets, size_t count, time_ns now);
+void tunnel_output(struct node_peer *p);                     /* there is something to send to it: soon */
+void tunnel_flush(struct node_shard *s, time_ns now);        /* now */
+void tunnel_session_ready(struct node_peer *p, time_ns now); /* what waits for a key goes out */
+/* One packet of our own making (TSMP); dropped if there is no key for it. */
+void tunnel_send_packet(struct node_peer *p, struct span packet, time_ns now);
+void tunnel_letter(void *owner, struct ev_letter *letter, time_ns now);
+
+/* shard.c: handshakes of keys that the netmap does not name yet */
+void unknown_remember(struct node_shard *s, struct node *n, const struct public_key *initiator,
+                      struct span datagram, const struct underlay_source *source, time_ns now);
+void unknown_resume(struct node *n, const struct public_key *key, time_ns now);
+void unknown_forget(struct node *n);
+
+/* tsmp.c */
+/* True: it was TSMP and is done with. */
+bool tsmp_handle(struct node_peer *from, struct span packet, const struct packet_info *info, time_ns now);
+void tsmp_send_reject(struct node_peer *to, const struct packet_info *refused, char reason, time_ns now);
+
+/* service.c */
+NODISCARD int service_open(struct node *n, const struct node_config *config, char why[NODE_WHY_BYTES]);
+void service_close(struct node *n);
+enum netstack_verdict service_on_syn(struct node *n, const struct netstack_flow *flow, void **user);
+void service_accept(struct node_shard *s, handle conn, const struct netstack_flow *flow);
+
+/* inner.c: the netstack's events on their way to the streams. `user` of a connection is its stream, or NULL.
+ */
+NODISCARD int inner_stream_new(struct stream **out, struct node *n, handle conn);
+/* Opens a connection to a tailnet address through this node. -errno */
+NODISCARD int inner_stream_connect(struct stream **out, struct node *n, const struct ip_port *to,
+                                   time_ns now);
+void inner_stream_events(void *user, unsigned events, int error, time_ns now);
+void inner_streams_abort(struct node *n);
+
+#endif

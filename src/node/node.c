@@ -1,0 +1,689 @@
+/* node/node.c - the life of a node: keys on disk, control, and what a netmap changes */
+#include "node/internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/utsname.h>
+
+#define SAVE_DELAY (2 * SEC)   /* a netmap is written this long after it changed, the first one at once, */
+#define SAVE_JITTER (8 * SEC)  /* and up to this much later, so that N nodes do not write together */
+#define EXPIRY_STEP (30 * SEC) /* the least between two looks at expiries: clocks differ */
+#define STATE_NETMAP_WRITE_MAX ((size_t)STATE_NETMAP_BYTES_MAX - 128)
+
+static const char *const state_texts[] = {
+#define X(name, text) [NODE_##name] = text,
+    NODE_STATES(X)
+#undef X
+};
+
+const char *node_state_text(enum node_state state)
+{
+    return state_texts[state];
+}
+
+const char *node_name(const struct node *n)
+{
+    return n->name;
+}
+
+enum node_state node_state_get(const struct node *n)
+{
+    return n->state;
+}
+
+uint32_t node_index(const struct node *n)
+{
+    return slab_index(&n->shard->nodes, n);
+}
+
+struct node *node_of_index(struct node_shard *s, uint32_t index)
+{
+    uint32_t at = index;
+    struct node *n = slab_next(&s->nodes, &at);
+
+    return n && node_index(n) == index ? n : NULL;
+}
+
+/* ---- state ---------------------------------------------------------------------------- */
+
+/* The only place that writes n->state. */
+static void enter(struct node *n, enum node_state to, const char *sentence)
+{
+    bool same = n->state == to && strcmp(n->sentence, sentence) == 0;
+
+    if (n->state != to || !n->state_since)
+        n->state_since = ev_wall_clock();
+    n->state = to;
+    snprintf(n->sentence, sizeof(n->sentence), "%s", sentence);
+    if (!same)
+        n->ops->state_changed(n->ctx, n, to, n->sentence);
+}
+
+/* What control says, seen with what the data path has. */
+static enum node_state state_of(const struct node *n, enum control_state control)
+{
+    switch (control) {
+    case CONTROL_RUNNING:
+        return NODE_RUNNING;
+    case CONTROL_NEEDS_LOGIN:
+        return NODE_NEEDS_LOGIN;
+    case CONTROL_WAITING_APPROVAL:
+        return NODE_WAITING_APPROVAL;
+    case CONTROL_EXPIRED:
+        return NODE_EXPIRED;
+    case CONTROL_LOGGED_OUT:
+        return NODE_STOPPED;
+    case CONTROL_STOPPED:
+    case CONTROL_WAITING:
+    case CONTROL_FETCHING_KEY:
+    case CONTROL_CONNECTING:
+    case CONTROL_REGISTERING:
+    case CONTROL_FETCHING_MAP:
+    case CONTROL_FAILED:
+    case CONTROL_STATE_COUNT:
+        break;
+    }
+    return netmap_self(n->netmap) ? NODE_SERVING_STORED : NODE_STARTING;
+}
+
+static void on_control_state(void *owner, struct control_client *c)
+{
+    struct node *n = owner;
+    struct control_status status;
+
+    control_client_status(c, ev_now(n->shard->loop), &status);
+    if (!n->stopping)
+        enter(n, state_of(n, status.state), status.sentence);
+    if (status.state == CONTROL_RUNNING)
+        node_report_changed(n, UNDERLAY_CHANGED_HOME);
+}
+
+static void on_auth_url(void *owner, const char *url)
+{
+    struct node *n = owner;
+
+    free(n->auth_url);
+    n->auth_url = url ? text_dup(span_from_str(url)) : NULL;
+    n->ops->auth_url(n->ctx, n, url);
+}
+
+/* ---- keys ---------------------------------------------------------------------------------- */
+
+static void data_path_down(struct node *n)
+{
+    while (!list_empty(&n->peers))
+        peer_free(LIST_FIRST(&n->peers, struct node_peer, link));
+    unknown_forget(n);
+    relay_node_free(n->relay);
+    n->relay = NULL;
+    wireguard_node_free(n->wireguard);
+    n->wireguard = NULL;
+    underlay_node_free(n->underlay);
+    n->underlay = NULL;
+    if (n->registered)
+        process_unregister(n->shard->process, &n->local);
+    n->registered = false;
+}
+
+static void apply_derp_map(struct node *n, time_ns now);
+static void tell_senders(struct node *n);
+
+/* Everything that has the node key in it, for the key in n->keys. */
+static int data_path_up(struct node *n)
+{
+    struct node_shard *s = n->shard;
+    int r;
+
+    data_path_down(n);
+    secret_key_public(&n->keys.node, &n->public_key);
+    n->local = (struct local_node) { .key = n->public_key, .shard = s, .node = slab_handle(&s->nodes, n) };
+    r = wireguard_node_new(&n->wireguard, s->wireguard, &n->keys.node, n);
+    if (!r)
+        r = underlay_node_new(&n->underlay, s->underlay, &n->keys.disco, &n->public_key, n);
+    if (!r)
+        r = relay_open(n);
+    if (!r)
+        r = process_register(s->process, &n->local);
+    n->registered = r == 0;
+    if (r) {
+        data_path_down(n);
+        return err_trace(r);
+    }
+    apply_derp_map(n, ev_now(s->loop));
+    tell_senders(n);
+    return 0;
+}
+
+static bool has_node_key(const struct state_keys *keys)
+{
+    static const struct secret_key none;
+
+    return !crypto_equal(&keys->node, &none, sizeof(none));
+}
+
+/* Persisted before it is used: a crash afterwards finds the key that the server knows. */
+static int on_keys_changed(void *owner, const struct control_keys *keys)
+{
+    struct node *n = owner;
+    struct state_keys fresh = n->keys;
+    int r;
+
+    fresh.node = keys->node;
+    fresh.old_node = keys->old_node;
+    r = state_save(n->store, n->control_url, &fresh);
+    if (!r)
+        n->keys = fresh;
+    state_keys_wipe(&fresh);
+    if (r) {
+        log_error(n->name, "the new node key cannot be written to %s: %s", n->state_directory, err_text(r));
+        return r;
+    }
+    return has_node_key(&n->keys) ? data_path_up(n) : 0;
+}
+
+/* ---- reports ------------------------------------------------------------------------------- */
+
+static enum tailcfg_bool fact(enum underlay_fact f)
+{
+    return f == UNDERLAY_UNKNOWN ? TAILCFG_UNSET : f == UNDERLAY_YES ? TAILCFG_TRUE : TAILCFG_FALSE;
+}
+
+static enum tailcfg_bool yes_or_no(bool b)
+{
+    return b ? TAILCFG_TRUE : TAILCFG_FALSE;
+}
+
+static void report_netinfo(const struct node *n, struct report_scratch *scratch)
+{
+    const struct underlay_report *report = underlay_node_report(n->underlay);
+    struct tailcfg_netinfo *info = &scratch->netinfo;
+    size_t count = 0;
+
+    *info = (struct tailcfg_netinfo) {
+        .mapping_varies_by_dest_ip = fact(report->mapping_varies_by_dest_ip),
+        .working_ipv6 = yes_or_no(report->v6),
+        .os_has_ipv6 = yes_or_no(report->os_has_v6),
+        .working_udp = yes_or_no(report->udp),
+        .preferred_derp = n->home_region,
+        .latencies = scratch->latencies,
+    };
+    for (size_t i = 0; i < report->latency_count && count + 2 <= COUNT_OF(scratch->latencies); i++) {
+        const struct underlay_region_latency *l = &report->latencies[i];
+
+        if (l->v4_us)
+            scratch->latencies[count++] = (struct tailcfg_derp_latency) { l->region, false, l->v4_us / 1e6 };
+        if (l->v6_us)
+            scratch->latencies[count++] = (struct tailcfg_derp_latency) { l->region, true, l->v6_us / 1e6 };
+    }
+    info->latency_count = count;
+}
+
+static void on_report(void *owner, struct control_report *out)
+{
+    struct node *n = owner;
+    struct report_scratch *scratch = &n->shard->scratch;
+    size_t count = 0;
+    const struct underlay_endpoint *endpoints = underlay_endpoints(n->shard->underlay, &count);
+
+    secret_key_public(&n->keys.disco, &out->disco_key);
+    for (size_t i = 0; i < count && i < COUNT_OF(scratch->endpoints); i++)
+        scratch->endpoints[out->endpoint_count++] =
+            (struct tailcfg_endpoint) { endpoints[i].address, (enum tailcfg_endpoint_type)endpoints[i].type };
+    out->endpoints = scratch->endpoints;
+    out->hostinfo.userspace = TAILCFG_TRUE;
+    out->hostinfo.no_logs_no_support = true;
+    if (!n->underlay)
+        return;
+    report_netinfo(n, scratch);
+    if (n->home_region)
+        out->hostinfo.netinfo = &scratch->netinfo;
+}
+
+/* A home region is changed only while control hears of it; a first one is taken at once. */
+static void adopt_home(struct node *n)
+{
+    uint16_t home = underlay_node_report(n->underlay)->home_region;
+
+    if (!home || home == n->home_region || (n->home_region && n->state != NODE_RUNNING))
+        return;
+    log_debug(n->name, "home relay region is %u now", home);
+    n->home_region = home;
+    relay_node_set_home(n->relay, home, ev_now(n->shard->loop));
+}
+
+void node_report_changed(struct node *n, unsigned what)
+{
+    if (!n->underlay || !n->control)
+        return;
+    if (what & UNDERLAY_CHANGED_HOME)
+        adopt_home(n);
+    control_client_report_changed(n->control);
+}
+
+/* ---- what a netmap changes --------------------------------------------------------------------- */
+
+static void apply_derp_map(struct node *n, time_ns now)
+{
+    const struct tailcfg_derp_map *map = netmap_derp_map(n->netmap);
+
+    if (!map || !n->underlay)
+        return;
+    if (relay_apply_map(n, map, now))
+        log_warn(n->name, "the relay map cannot be used: out of memory");
+    adopt_home(n);
+}
+
+/* Is there another peer with this disco key? Several node keys may share one (user switching). */
+static bool disco_key_shared(const struct node *n, const struct public_key *disco_key)
+{
+    for (size_t i = 0; i < netmap_peer_count(n->netmap); i++)
+        if (public_key_equal(&netmap_peer_at(n->netmap, i)->node.disco_key, disco_key))
+            return true;
+    return false;
+}
+
+static void sender_known(struct node *n, const struct public_key *disco_key, bool known)
+{
+    if (public_key_is_zero(disco_key) || (!known && disco_key_shared(n, disco_key)))
+        return;
+    if (underlay_node_knows(n->underlay, disco_key, known))
+        log_warn(n->name, "too many peers: direct paths to some will not be found");
+}
+
+/* All senders of the netmap, for a fresh underlay node. */
+static void tell_senders(struct node *n)
+{
+    for (size_t i = 0; i < netmap_peer_count(n->netmap); i++)
+        sender_known(n, &netmap_peer_at(n->netmap, i)->node.disco_key, true);
+}
+
+static void apply_peer(struct node *n, const struct netmap_change *c, time_ns now)
+{
+    const struct public_key *old_disco = c->old ? &c->old->node.disco_key : NULL;
+    const struct public_key *new_disco = c->new ? &c->new->node.disco_key : NULL;
+    struct node_peer *p = c->old ? peer_find(n, &c->old->node.key) : NULL;
+
+    if (!n->underlay)
+        return;
+    if (new_disco && (!old_disco || !public_key_equal(old_disco, new_disco)))
+        sender_known(n, new_disco, true);
+    if (old_disco && (!new_disco || !public_key_equal(old_disco, new_disco)))
+        sender_known(n, old_disco, false);
+    if (p && (!c->new || !public_key_equal(&c->new->node.key, &p->key)))
+        peer_free(p);
+    else if (p)
+        peer_update(p, c->new, now);
+    if (c->new && (!c->old || !public_key_equal(&c->old->node.key, &c->new->node.key)))
+        unknown_resume(n, &c->new->node.key, now);
+}
+
+/* Warns when the control server gave us another name than we asked for. */
+static void check_name(struct node *n, const struct netmap_peer *self)
+{
+    struct span full = self->node.name;
+    const uint8_t *dot = full.len ? memchr(full.data, '.', full.len) : NULL;
+    struct span label = dot ? span_make(full.data, (size_t)(dot - full.data)) : full;
+
+    if (label.len && !text_equal_fold(label, span_from_str(n->name)))
+        log_warn(n->name, "the control server named this node \"%.*s\": is \"%s\" taken in the tailnet?",
+                 (int)label.len, label.data, n->name);
+}
+
+static int apply_self(struct node *n)
+{
+    const struct netmap_peer *self = netmap_self(n->netmap);
+    struct ip addresses[NETSTACK_NODE_ADDRESSES_MAX];
+    size_t count = 0;
+    int r;
+
+    for (size_t i = 0; i < self->node.addresses.count && count < COUNT_OF(addresses); i++)
+        if (ip_prefix_is_single(&self->node.addresses.items[i]))
+            addresses[count++] = self->node.addresses.items[i].ip;
+    r = netstack_node_add(n->shard->netstack, node_index(n), addresses, count);
+    if (!r)
+        r = filter_local_set(&n->filter, self->node.addresses.items, self->node.addresses.count);
+    if (r)
+        return r;
+    n->filter.shields_up = !self->node.machine_authorized; /* nobody gets in before an administrator agreed */
+    check_name(n, self);
+    return 0;
+}
+
+static void arm_expiry(struct node *n, time_ns now)
+{
+    int64_t wall = ev_wall_clock();
+    int64_t next = netmap_next_expiry(n->netmap);
+
+    ev_timer_set(&n->expiry_timer, next == INT64_MAX ? TIME_NEVER : now + MAX(next - wall, EXPIRY_STEP));
+}
+
+static void arm_save(struct node *n, time_ns now)
+{
+    uint32_t jitter;
+
+    if (ev_timer_running(&n->save_timer))
+        return;
+    if (!n->saved) {
+        ev_timer_set(&n->save_timer, now);
+        return;
+    }
+    random_bytes(&jitter, sizeof(jitter));
+    ev_timer_set(&n->save_timer,
+                 now + SAVE_DELAY + (time_ns)((uint64_t)jitter * (uint64_t)SAVE_JITTER >> 32));
+}
+
+static int apply_changes(struct node *n, struct netmap_changes *changes, time_ns now)
+{
+    int r = changes->self && netmap_self(n->netmap) ? apply_self(n) : 0;
+
+    if (changes->derp_map)
+        apply_derp_map(n, now);
+    for (size_t i = 0; i < changes->count; i++)
+        apply_peer(n, &changes->peers[i], now);
+    if (changes->self || changes->count || changes->filter || changes->derp_map || changes->users)
+        arm_save(n, now);
+    arm_expiry(n, now);
+    netmap_changes_release(changes);
+    return r;
+}
+
+static int on_map(void *owner, const struct tailcfg_map_response *response, bool first, time_ns now)
+{
+    struct netmap_changes changes;
+    struct node *n = owner;
+    int r = netmap_apply(n->netmap, response, first, ev_wall_clock(), &changes);
+
+    if (r > 0) {
+        log_warn(n->name, "the control server's netmap is unusable: %s",
+                 r == NETMAP_E_NO_NODE ? "it does not name this node"
+                                       : "what it says about this node makes no sense");
+        netmap_changes_release(&changes);
+        return -EPROTO;
+    }
+    if (changes.skipped)
+        log_warn(n->name, "%u entries of the netmap made no sense and were left out", changes.skipped);
+    ev_timer_stop(&n->join_timer);
+    int applied = apply_changes(n, &changes, now);
+    return r ? r : applied;
+}
+
+/* ---- the stored netmap ------------------------------------------------------------------------------ */
+
+static void save_netmap(struct node *n)
+{
+    struct buf text;
+    int r;
+
+    if (!netmap_self(n->netmap) || !has_node_key(&n->keys))
+        return;
+    buf_init(&text, STATE_NETMAP_WRITE_MAX);
+    r = netmap_save(n->netmap, &text);
+    if (!r)
+        r = state_save_netmap(n->store, &n->public_key, buf_span(&text));
+    n->saved = true;
+    if (r)
+        log_warn(n->name, "the netmap cannot be stored in %s: %s", n->state_directory, err_text(r));
+    buf_deinit(&text);
+}
+
+static void on_save_timer(struct ev_timer *t, time_ns now)
+{
+    (void)now;
+    save_netmap(CONTAINER_OF(t, struct node, save_timer));
+}
+
+static void load_netmap(struct node *n)
+{
+    struct buf text;
+    int r;
+
+    buf_init(&text, STATE_NETMAP_BYTES_MAX + 2);
+    r = state_load_netmap(n->store, &n->public_key, &text);
+    if (!r)
+        r = netmap_load(n->netmap, buf_span(&text));
+    buf_deinit(&text);
+    if (r == NETMAP_E_DAMAGED)
+        state_damaged_netmap(n->store);
+    if (r || !netmap_self(n->netmap))
+        return;
+    if (apply_self(n))
+        log_warn(n->name, "the stored netmap cannot be used: out of memory");
+    apply_derp_map(n, ev_now(n->shard->loop));
+    tell_senders(n);
+    arm_expiry(n, ev_now(n->shard->loop));
+    log_info(n->name, "serving from the stored netmap until the control server answers");
+}
+
+static void on_expiry_timer(struct ev_timer *t, time_ns now)
+{
+    struct node *n = CONTAINER_OF(t, struct node, expiry_timer);
+    struct netmap_changes changes;
+
+    if (netmap_expire(n->netmap, ev_wall_clock(), &changes) == 0 && changes.self && netmap_self(n->netmap))
+        log_warn(n->name, "the node key has expired");
+    if (apply_changes(n, &changes, now))
+        log_warn(n->name, "out of memory while peers expired");
+}
+
+static void on_join_timer(struct ev_timer *t, time_ns now)
+{
+    struct node *n = CONTAINER_OF(t, struct node, join_timer);
+
+    (void)now;
+    n->late = true;
+    log_warn(n->name, "has not joined the tailnet yet, still trying: %s", n->sentence);
+}
+
+/* ---- life -------------------------------------------------------------------------------------------- */
+
+static void on_logged_out(void *owner, bool done)
+{
+    struct node *n = owner;
+
+    if (!done)
+        log_warn(n->name, "the control server did not confirm the log-out");
+    n->logged_out = true;
+    ev_task_post(&n->stopped_task);
+}
+
+static const struct control_ops control_ops = {
+    .state_changed = on_control_state,
+    .auth_url = on_auth_url,
+    .keys_changed = on_keys_changed,
+    .map = on_map,
+    .report = on_report,
+    .logged_out = on_logged_out,
+};
+
+/* Draining and log-out are both over, or there is nothing to wait for. */
+static void on_stopped_task(struct ev_task *task, time_ns now)
+{
+    struct node *n = CONTAINER_OF(task, struct node, stopped_task);
+
+    (void)now;
+    if (!n->stopping || n->state == NODE_STOPPED || !n->drained)
+        return;
+    if (!n->logged_out && n->ephemeral && n->control) {
+        if (!n->logging_out)
+            control_client_logout(n->control);
+        n->logging_out = true;
+        return;
+    }
+    ev_timer_stop(&n->stop_timer);
+    save_netmap(n);
+    enter(n, NODE_STOPPED, "stopped");
+    n->ops->stopped(n->ctx, n);
+}
+
+static void on_stop_timer(struct ev_timer *t, time_ns now)
+{
+    struct node *n = CONTAINER_OF(t, struct node, stop_timer);
+
+    (void)now;
+    if (!n->drained)
+        log_info(n->name, "requests under way are cut: the time to finish is over");
+    n->drained = true;
+    ev_task_post(&n->stopped_task);
+}
+
+static int copy_texts(struct node *n, const struct node_config *c)
+{
+    n->name = text_dup(span_from_str(c->name));
+    n->control_url = text_dup(span_from_str(c->control_url));
+    n->state_directory = text_dup(span_from_str(c->state_directory));
+    if (!n->name || !n->control_url || !n->state_directory)
+        return -ENOMEM;
+    return 0;
+}
+
+static int control_open(struct node *n, const struct node_config *c, char why[NODE_WHY_BYTES])
+{
+    struct control_config config = {
+        .name = n->name,
+        .control_url = n->control_url,
+        .hostname = n->name,
+        .auth_key = c->auth_key,
+        .tls = n->shard->process->tls,
+        .ephemeral = c->ephemeral,
+        .request_tags = c->tags,
+        .request_tag_count = c->tag_count,
+        .machine_key = n->keys.machine,
+        .keys = { .node = n->keys.node, .old_node = n->keys.old_node },
+    };
+    int r = control_client_new(&n->control, n->shard->control, &config, &control_ops, n);
+
+    if (r == CONTROL_E_URL)
+        snprintf(why, NODE_WHY_BYTES, "control URL \"%s\": %s", n->control_url,
+                 control_url_check(span_from_str(n->control_url)));
+    else if (r == CONTROL_E_CONFIG)
+        snprintf(why, NODE_WHY_BYTES, "the auth key, a tag or the name is out of bounds");
+    wipe(&config, sizeof(config));
+    return r;
+}
+
+static int keys_open(struct node *n, char why[NODE_WHY_BYTES])
+{
+    int r = state_open(&n->store, n->state_directory, why);
+
+    if (r)
+        return r > 0 ? 1 : r;
+    r = state_load(n->store, n->control_url, &n->keys, why);
+    if (r == STATE_E_DAMAGED) {
+        log_error(n->name, "%s. Starting with new keys: the node will register anew", why);
+        r = 0;
+    }
+    /* Machine and disco key are on disk before anybody hears of them. */
+    return r ? r : state_save(n->store, n->control_url, &n->keys);
+}
+
+static int open_parts(struct node *n, const struct node_config *c, char why[NODE_WHY_BYTES])
+{
+    uint64_t seed;
+    int r = copy_texts(n, c);
+
+    random_bytes(&seed, sizeof(seed));
+    filter_local_init(&n->filter, seed);
+    if (!r)
+        r = netmap_new(&n->netmap, n->shard->process->store);
+    if (!r)
+        r = keys_open(n, why);
+    if (!r)
+        r = service_open(n, c, why);
+    if (!r)
+        r = control_open(n, c, why);
+    return r;
+}
+
+int node_new(struct node **out, struct node_shard *s, const struct node_config *c, const struct node_ops *ops,
+             void *ctx, char why[NODE_WHY_BYTES])
+{
+    struct node *n = slab_alloc(&s->nodes);
+    int r;
+
+    why[0] = 0;
+    if (!n)
+        return -ENOMEM;
+    n->shard = s;
+    n->ops = ops;
+    n->ctx = ctx;
+    n->ephemeral = c->ephemeral;
+    n->suppress_whois = c->suppress_whois;
+    n->listen = c->listen;
+    n->join_timeout = c->join_timeout;
+    list_init(&n->peers);
+    list_init(&n->inner_streams);
+    table_init(&n->peers_by_key);
+    ev_timer_init(&n->save_timer, s->loop, on_save_timer);
+    ev_timer_init(&n->expiry_timer, s->loop, on_expiry_timer);
+    ev_timer_init(&n->join_timer, s->loop, on_join_timer);
+    ev_timer_init(&n->stop_timer, s->loop, on_stop_timer);
+    ev_task_init(&n->stopped_task, s->loop, on_stopped_task);
+    r = open_parts(n, c, why);
+    if (r) {
+        if (!*why)
+            snprintf(why, NODE_WHY_BYTES, "%s", err_text(r));
+        node_free(n);
+        return r;
+    }
+    *out = n;
+    return 0;
+}
+
+void node_free(struct node *n)
+{
+    struct node_shard *s;
+
+    if (!n)
+        return;
+    s = n->shard;
+    control_client_free(n->control);
+    inner_streams_abort(n);
+    service_close(n);
+    data_path_down(n);
+    netstack_node_remove(s->netstack, node_index(n));
+    ev_timer_stop(&n->save_timer);
+    ev_timer_stop(&n->expiry_timer);
+    ev_timer_stop(&n->join_timer);
+    ev_timer_stop(&n->stop_timer);
+    ev_task_cancel(&n->stopped_task);
+    filter_local_deinit(&n->filter);
+    netmap_free(n->netmap);
+    table_deinit(&n->peers_by_key);
+    state_close(n->store);
+    state_keys_wipe(&n->keys);
+    free(n->name);
+    free(n->control_url);
+    free(n->state_directory);
+    free(n->auth_url);
+    slab_release(&s->nodes, n);
+}
+
+void node_start(struct node *n)
+{
+    if (n->started)
+        return;
+    n->started = true;
+    enter(n, NODE_STARTING, "starting");
+    if (has_node_key(&n->keys)) {
+        if (data_path_up(n))
+            log_warn(n->name,
+                     "the data path cannot be set up: out of memory; waiting for the control server");
+        else
+            load_netmap(n);
+    }
+    if (n->join_timeout > 0)
+        ev_timer_set(&n->join_timer, ev_now(n->shard->loop) + n->join_timeout);
+    control_client_start(n->control);
+}
+
+void node_stop(struct node *n, time_ns deadline)
+{
+    if (n->stopping)
+        return;
+    n->stopping = true;
+    enter(n, NODE_STOPPING, "finishing requests under way");
+    ev_timer_stop(&n->join_timer);
+    ev_timer_set(&n->stop_timer, deadline);
+    proxy_service_drain(n->proxy);
+}

@@ -1,0 +1,113 @@
+/* node/node.h - virtual nodes: each a name, an identity and a service on a tailnet
+ *
+ *     struct node_process   one per process: what all nodes share (registry, interned netmaps, the gate)
+ *     struct node_shard     one per thread: UDP sockets, WireGuard, TCP/IP, relays, proxy; all its nodes use
+ * them struct node           one service: keys, control client, netmap reference, filter, listener
+ *
+ * A node lives on one shard for life, and everything about it happens on that shard's thread. A node that
+ * fails says why and retries; the others never notice. Nodes of one process reach each other in memory.
+ *
+ * ARCHITECTURE.md tells the lives of a packet, a request and a node.
+ * Thread: process functions any; everything else the shard's.
+ */
+#ifndef MANYTAILS_NODE_NODE_H
+#define MANYTAILS_NODE_NODE_H
+
+#include "base/base.h"
+#include "ev/ev.h"
+#include "host/host.h"
+#include "proxy/proxy.h"
+
+#define NODE_SHARDS_MAX 64
+#define NODE_NODES_MAX 4096  /* of one shard */
+#define NODE_PEERS_MAX 65536 /* of one shard: pairs with traffic since the last quiet time */
+#define NODE_NAME_BYTES 64
+#define NODE_WHY_BYTES 512
+
+/* ---- process ------------------------------------------------------------------ */
+
+struct node_process;
+
+struct node_process_config {
+    unsigned shard_count; /* 1..NODE_SHARDS_MAX */
+    uint16_t udp_port;    /* of the first shard, the others count up; 0: the kernel chooses */
+    const char *ca_file;  /* NULL: the system's roots. Borrowed for life */
+};
+
+/* 0; 1: the roots of trust cannot be read, `why` says it; -errno. */
+NODISCARD int node_process_new(struct node_process **out, const struct node_process_config *config,
+                               char why[NODE_WHY_BYTES]);
+void node_process_free(struct node_process *p); /* after its shards; NULL is fine */
+
+/* ---- shard --------------------------------------------------------------------- */
+
+struct node_shard;
+
+NODISCARD int node_shard_new(struct node_shard **out, struct node_process *p, unsigned index,
+                             struct ev_loop *loop);
+void node_shard_free(struct node_shard *s); /* after its nodes; NULL is fine */
+void node_shard_set_host(struct node_shard *s, const struct host_view *view);
+
+/* ---- node ------------------------------------------------------------------------ */
+
+struct node;
+
+/* One line per state, in words for people. The control client's state decides most of them. */
+#define NODE_STATES(X)                                                                             \
+    X(STARTING, "starting")                             /* keys, first attempt to reach control */ \
+    X(NEEDS_LOGIN, "needs login")                       /* a person must open the login URL */     \
+    X(WAITING_APPROVAL, "waiting for approval")         /* an administrator must approve it */     \
+    X(RUNNING, "running")                               /* netmap complete, control connected */   \
+    X(SERVING_STORED, "serving from the stored netmap") /* control away, data path up */           \
+    X(EXPIRED, "key expired")                           /* peers refuse us until it is renewed */  \
+    X(STOPPING, "stopping")                             /* draining, logging out if ephemeral */   \
+    X(STOPPED, "stopped")                                                                          \
+    X(FAILED, "failed") /* cannot work as configured; says why */
+
+enum node_state {
+#define X(name, text) NODE_##name,
+    NODE_STATES(X)
+#undef X
+};
+const char *node_state_text(enum node_state state);
+
+/* Strings are copied. */
+struct node_config {
+    const char *name;
+    const char *control_url;
+    const char *auth_key; /* NULL: interactive; secret */
+    bool ephemeral;
+    const char *const *tags;
+    size_t tag_count;
+    const char *state_directory;
+    struct ip_port listen;                   /* ip_is_none: every address of the node */
+    const char *certificate_file, *key_file; /* NULL: plain HTTP */
+    bool suppress_whois;
+    time_ns join_timeout; /* after this long without a netmap it is reported as late; it keeps trying */
+    struct proxy_service_config proxy;
+};
+
+struct node_ops {
+    void (*state_changed)(void *ctx, struct node *n, enum node_state state, const char *sentence);
+    /* A person must open this URL; NULL: no longer. */
+    void (*auth_url)(void *ctx, struct node *n, const char *url);
+    /* node_stop has finished: the node may be freed, not inside this call. */
+    void (*stopped)(void *ctx, struct node *n);
+};
+
+/* 0, 1 (cannot work as configured: `why` has the sentence), -errno. Nothing is sent before node_start. */
+NODISCARD int node_new(struct node **out, struct node_shard *s, const struct node_config *config,
+                       const struct node_ops *ops, void *ctx, char why[NODE_WHY_BYTES]);
+void node_free(struct node *n); /* at once; NULL is fine */
+void node_start(struct node *n);
+/* Requests under way may finish until `deadline`; an ephemeral node is logged out. Ends with ops.stopped. */
+void node_stop(struct node *n, time_ns deadline);
+
+const char *node_name(const struct node *n);
+enum node_state node_state_get(const struct node *n);
+/* One JSON object: what `manytails status --json` shows of this node. */
+void node_status_write(const struct node *n, struct json_writer *w, time_ns now);
+/* One JSON object: counters of the shard's machines. */
+void node_shard_status_write(const struct node_shard *s, struct json_writer *w);
+
+#endif

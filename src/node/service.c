@@ -1,0 +1,193 @@
+/* node/service.c - what a node serves: which SYNs are taken, TLS, the proxy behind, who is asking */
+#include "node/internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* ---- who is asking --------------------------------------------------------------------- */
+
+struct caps_sink {
+    struct proxy_identity *out;
+};
+
+static void add_cap(void *ctx, struct span name, struct span values)
+{
+    struct proxy_identity *out = ((struct caps_sink *)ctx)->out;
+
+    (void)values;
+    for (uint8_t i = 0; i < out->cap_count; i++)
+        if (span_equal(out->caps[i], name))
+            return;
+    if (out->cap_count < PROXY_IDENTITY_LIST_MAX)
+        out->caps[out->cap_count++] = name;
+}
+
+/* The name without our suffix borrows from the full name: it is its beginning. */
+static struct span display_name(const struct netmap *map, const struct netmap_peer *peer)
+{
+    struct span full = peer->node.name;
+    char text[NETMAP_NAME_BYTES];
+    size_t len = strlen(netmap_peer_display_name(map, peer, text));
+
+    if (len <= full.len && memcmp(full.data, text, len) == 0)
+        return span_slice(full, 0, len);
+    return peer->node.hostname.len ? peer->node.hostname : full;
+}
+
+static bool whois(void *ctx, const struct ip_port *peer, struct proxy_identity *out)
+{
+    struct node *n = ctx;
+    struct netmap_whois who;
+
+    if (n->suppress_whois || !netmap_whois(n->netmap, &peer->ip, &who))
+        return false;
+    *out = (struct proxy_identity) {
+        .user_id = (uint64_t)who.user->id,
+        .node_id = (uint64_t)who.peer->node.id,
+        .login = who.user->login_name,
+        .display_name = who.user->display_name,
+        .profile_pic = who.user->picture_url,
+        .node_name = display_name(n->netmap, who.peer),
+        .node_fqdn = who.peer->node.name,
+    };
+    for (size_t i = 0; i < who.peer->node.tags.count && i < PROXY_IDENTITY_LIST_MAX; i++)
+        out->tags[out->tag_count++] = who.peer->node.tags.items[i];
+    for (size_t i = 0; i < who.peer->node.caps.count && i < PROXY_IDENTITY_LIST_MAX; i++)
+        out->node_caps[out->node_cap_count++] = who.peer->node.caps.items[i].name;
+    netmap_caps(n->netmap, who.peer, NULL, add_cap, &(struct caps_sink) { out });
+    return true;
+}
+
+/* ---- upstreams inside the tailnet -------------------------------------------------------- */
+
+/* "web", "web.tailnet.example" and "web.tailnet.example." name the same node. */
+static bool names_peer(const struct netmap *map, const struct netmap_peer *peer, struct span host)
+{
+    char shown[NETMAP_NAME_BYTES];
+    struct span full = peer->node.name;
+
+    if (full.len && full.data[full.len - 1] == '.')
+        full.len--;
+    return text_equal_fold(host, full) ||
+           text_equal_fold(host, span_from_str(netmap_peer_display_name(map, peer, shown)));
+}
+
+static bool find_tailnet_host(const struct node *n, const char *host, struct ip *out)
+{
+    struct span name = span_from_str(host);
+
+    if (ip_parse(name, out))
+        return netmap_route(n->netmap, out) != NULL;
+    if (name.len && name.data[name.len - 1] == '.')
+        name.len--;
+    for (size_t i = 0; i < netmap_peer_count(n->netmap); i++) {
+        const struct netmap_peer *peer = netmap_peer_at(n->netmap, i);
+
+        if (peer->node.addresses.count && names_peer(n->netmap, peer, name)) {
+            *out = peer->node.addresses.items[0].ip;
+            return true;
+        }
+    }
+    return false;
+}
+
+static int dial(void *ctx, const char *host, uint16_t port, struct stream **out)
+{
+    struct node *n = ctx;
+    struct ip_port to = { .port = port };
+
+    if (!find_tailnet_host(n, host, &to.ip))
+        return 1;
+    return inner_stream_connect(out, n, &to, ev_now(n->shard->loop));
+}
+
+/* ---- life ----------------------------------------------------------------------------------- */
+
+static void on_drained(void *ctx)
+{
+    struct node *n = ctx;
+
+    n->drained = true;
+    ev_task_post(&n->stopped_task);
+}
+
+static const struct proxy_ops serving_ops = { .whois = whois, .dial = dial, .drained = on_drained };
+
+static int certificate_open(struct node *n, const struct node_config *config, char why[NODE_WHY_BYTES])
+{
+    char reason[CERT_WHY_BYTES];
+    int r;
+
+    if (!config->certificate_file)
+        return 0;
+    r = cert_load(&n->cert, config->certificate_file, config->key_file, ev_wall_clock(), reason);
+    if (r) {
+        snprintf(why, NODE_WHY_BYTES, "%s", reason);
+        return r < 0 ? r : 1;
+    }
+    if (*reason)
+        log_warn(n->name, "%s", reason);
+    return 0;
+}
+
+int service_open(struct node *n, const struct node_config *config, char why[NODE_WHY_BYTES])
+{
+    char reason[PROXY_WHY_BYTES];
+    int r = certificate_open(n, config, why);
+
+    if (r)
+        return r;
+    r = proxy_service_new(&n->proxy, n->shard->proxy, &config->proxy, &serving_ops, n, reason);
+    if (r > 0)
+        snprintf(why, NODE_WHY_BYTES, "%s", reason);
+    return r;
+}
+
+void service_close(struct node *n)
+{
+    proxy_service_free(n->proxy);
+    n->proxy = NULL;
+    cert_free(n->cert);
+    n->cert = NULL;
+}
+
+enum netstack_verdict service_on_syn(struct node *n, const struct netstack_flow *flow, void **user)
+{
+    if (n->stopping || !n->proxy || flow->local.port != n->listen.port)
+        return NETSTACK_RESET;
+    if (!ip_is_none(&n->listen.ip) && !ip_equal(&n->listen.ip, &flow->local.ip))
+        return NETSTACK_RESET;
+    *user = NULL; /* the stream is made when the handshake is complete */
+    return NETSTACK_ACCEPT;
+}
+
+static int tls_over(struct node *n, struct stream *below, struct stream **out)
+{
+    static const char *const protocols[] = { "http/1.1", NULL };
+    struct tls_server_config config = { .identity = cert_identity(n->cert), .alpn = protocols };
+
+    return tls_server_stream(out, n->shard->process->tls_server, below, &config);
+}
+
+void service_accept(struct node_shard *s, handle conn, const struct netstack_flow *flow)
+{
+    struct node *n = node_of_index(s, flow->node);
+    struct proxy_arrival arrival = { .peer = flow->remote, .listen_port = flow->local.port };
+    struct stream *inner = NULL, *outer;
+    struct netstack_flow still;
+
+    if (!n || !n->proxy || inner_stream_new(&inner, n, conn)) {
+        tcp_abort(s->netstack, conn);
+        return;
+    }
+    outer = inner;
+    if (n->cert && tls_over(n, inner, &outer)) {
+        stream_abort(inner);
+        return;
+    }
+    arrival.tls = n->cert != NULL;
+    proxy_accept(n->proxy, outer, &arrival);
+    if (tcp_flow(s->netstack, conn, &still)) /* the proxy may have closed it already */
+        inner_stream_events(inner, STREAM_CONNECTED | STREAM_WRITABLE, 0, ev_now(s->loop));
+}

@@ -1,0 +1,143 @@
+/* node/status.c - what a node can say about itself, as JSON */
+#include "node/internal.h"
+
+static void put_addresses(const struct node *n, struct json_writer *w)
+{
+    const struct netmap_peer *self = netmap_self(n->netmap);
+    char text[IP_TEXT_BYTES];
+
+    json_array_begin(w, "addresses");
+    for (size_t i = 0; self && i < self->node.addresses.count; i++)
+        json_put_str(w, NULL, ip_text(&self->node.addresses.items[i].ip, text));
+    json_array_end(w);
+}
+
+static void put_peer(const struct node_peer *p, struct json_writer *w, time_ns now)
+{
+    char name[NETMAP_NAME_BYTES], address[IP_PORT_TEXT_BYTES];
+    struct underlay_peer_status status;
+
+    json_object_begin(w, NULL);
+    json_put_str(w, "name", netmap_peer_display_name(p->node->netmap, p->info, name));
+    if (p->local_shard) {
+        json_put_str(w, "path", "this process");
+    } else {
+        underlay_peer_status_get(p->underlay, now, &status);
+        json_put_str(w, "path", status.path == UNDERLAY_PATH_DIRECT ? "direct" : "relay");
+        if (status.path == UNDERLAY_PATH_DIRECT) {
+            json_put_str(w, "address", ip_port_text(&status.address, address));
+            json_put_real(w, "latencyMs", status.latency_us / 1000.0);
+        } else {
+            json_put_i64(w, "region", p->info->node.home_derp);
+        }
+    }
+    json_put_u64(w, "bytesIn", p->bytes_in);
+    json_put_u64(w, "bytesOut", p->bytes_out);
+    json_put_real(w, "secondsSinceHeard", p->last_seen ? (double)(now - p->last_seen) / (double)SEC : -1);
+    json_object_end(w);
+}
+
+static void put_peers(const struct node *n, struct json_writer *w, time_ns now)
+{
+    json_put_u64(w, "peersKnown", netmap_peer_count(n->netmap));
+    json_array_begin(w, "peers");
+    LIST_EACH (p, &n->peers, struct node_peer, link) {
+        put_peer(p, w, now);
+    }
+    json_array_end(w);
+}
+
+static void put_proxy(const struct node *n, struct json_writer *w)
+{
+    const struct proxy_counters *c = proxy_service_counters(n->proxy);
+    uint64_t requests = 0;
+
+    for (size_t i = 0; i < COUNT_OF(c->requests); i++)
+        requests += c->requests[i];
+    json_object_begin(w, "requests");
+    json_put_u64(w, "total", requests);
+    json_put_u64(w, "active", c->active);
+    json_put_u64(w, "connections", c->open);
+    json_put_u64(w, "status2xx", c->requests[2]);
+    json_put_u64(w, "status3xx", c->requests[3]);
+    json_put_u64(w, "status4xx", c->requests[4]);
+    json_put_u64(w, "status5xx", c->requests[5]);
+    json_put_u64(w, "proxyErrors", c->proxy_errors);
+    json_put_u64(w, "bytesIn", c->bytes_in);
+    json_put_u64(w, "bytesOut", c->bytes_out);
+    json_object_end(w);
+}
+
+static void put_control(const struct node *n, struct json_writer *w, time_ns now)
+{
+    struct control_status status;
+
+    control_client_status(n->control, now, &status);
+    json_object_begin(w, "control");
+    json_put_str(w, "url", n->control_url);
+    json_put_str(w, "state", control_state_name(status.state));
+    json_put_u64(w, "connects", status.connects);
+    json_put_u64(w, "registrations", status.registrations);
+    json_put_u64(w, "maps", status.maps);
+    json_put_u64(w, "updates", status.updates);
+    json_object_end(w);
+}
+
+void node_status_write(const struct node *n, struct json_writer *w, time_ns now)
+{
+    const struct netmap_peer *self = netmap_self(n->netmap);
+    char time[TIME_TEXT_BYTES], key[KEY_TEXT_BYTES];
+
+    json_object_begin(w, NULL);
+    json_put_str(w, "name", n->name);
+    json_put_str(w, "state", node_state_text(n->state));
+    json_put_str(w, "sentence", n->sentence);
+    json_put_str(w, "since", time_text_rfc3339(n->state_since / SEC * SEC, time));
+    if (n->auth_url)
+        json_put_str(w, "authURL", n->auth_url);
+    if (self)
+        json_put_span(w, "fullName", self->node.name);
+    if (!public_key_is_zero(&n->public_key))
+        json_put_str(w, "nodeKey", key_text(key, "nodekey:", n->public_key.bytes));
+    if (self && self->node.key_expiry)
+        json_put_str(w, "keyExpiry", time_text_rfc3339(self->node.key_expiry / SEC * SEC, time));
+    put_addresses(n, w);
+    relay_status_write(n, w, now);
+    put_control(n, w, now);
+    put_peers(n, w, now);
+    put_proxy(n, w);
+    json_put_u64(w, "packetsIn", n->packets_in);
+    json_put_u64(w, "packetsOut", n->packets_out);
+    json_put_u64(w, "bytesIn", n->bytes_in);
+    json_put_u64(w, "bytesOut", n->bytes_out);
+    json_put_u64(w, "blockedByPolicy", n->filtered);
+    json_object_end(w);
+}
+
+static void put_netstack(const struct node_shard *s, struct json_writer *w)
+{
+    const struct netstack_counters *c = netstack_counters(s->netstack);
+    struct netstack_usage usage = netstack_usage(s->netstack);
+
+    json_object_begin(w, "netstack");
+#define X(name, text) json_put_u64(w, #name, c->name);
+    NETSTACK_COUNTERS(X)
+#undef X
+    json_put_u64(w, "connections", usage.conns);
+    json_put_u64(w, "timeWait", usage.time_wait);
+    json_put_u64(w, "memoryBytes", usage.memory_bytes);
+    json_object_end(w);
+}
+
+void node_shard_status_write(const struct node_shard *s, struct json_writer *w)
+{
+    json_object_begin(w, NULL);
+    json_put_u64(w, "shard", s->index);
+    json_put_u64(w, "udpPort", underlay_port(s->underlay, true));
+    json_put_u64(w, "wakeups", ev_loop_wakeups(s->loop));
+#define X(name, text) json_put_u64(w, #name, s->counters.name);
+    SHARD_COUNTERS(X)
+#undef X
+    put_netstack(s, w);
+    json_object_end(w);
+}
