@@ -57,8 +57,9 @@ static int write_all(int fd, struct span bytes)
     return 0;
 }
 
-/* New file beside it, synced, renamed over it, the folder synced. */
-static int replace_file(const struct state_store *s, const char *name, const struct span *parts, size_t count)
+/* New file beside it, renamed over it; with `sync`, on the disk when this returns. */
+static int replace_file(const struct state_store *s, const char *name, const struct span *parts, size_t count,
+                        bool sync)
 {
     char fresh[64];
     int fd, r = 0;
@@ -69,7 +70,7 @@ static int replace_file(const struct state_store *s, const char *name, const str
         return -errno;
     for (size_t i = 0; i < count && !r; i++)
         r = write_all(fd, parts[i]);
-    if (!r && fsync(fd) < 0)
+    if (!r && sync && fsync(fd) < 0)
         r = -errno;
     if (close(fd) < 0 && !r)
         r = -errno;
@@ -79,7 +80,7 @@ static int replace_file(const struct state_store *s, const char *name, const str
         unlinkat(s->directory, fresh, 0);
         return r;
     }
-    return fsync(s->directory) < 0 ? -errno : 0;
+    return sync && fsync(s->directory) < 0 ? -errno : 0;
 }
 
 /* Appends the whole file to *out. */
@@ -270,7 +271,7 @@ int state_save(struct state_store *s, const char *control_url, const struct stat
     r = json_writer_done(&w);
     whole = buf_span(&text);
     if (!r)
-        r = replace_file(s, KEYS_FILE, &whole, 1);
+        r = replace_file(s, KEYS_FILE, &whole, 1, true);
     if (text.data)
         wipe(text.data, text.cap);
     buf_deinit(&text);
@@ -287,7 +288,8 @@ int state_save_netmap(struct state_store *s, const struct public_key *node, stru
 
     key_text(head, "nodekey:", node->bytes);
     strcat(head, "\n");
-    return err_trace(replace_file(s, NETMAP_FILE, (const struct span[]) { span_from_str(head), netmap }, 2));
+    return err_trace(
+        replace_file(s, NETMAP_FILE, (const struct span[]) { span_from_str(head), netmap }, 2, false));
 }
 
 int state_load_netmap(struct state_store *s, const struct public_key *node, struct buf *out)

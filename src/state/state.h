@@ -5,9 +5,10 @@
  *   manytails.netmap   the last netmap, so that the service answers while control does not
  *   manytails.lock     held as long as the process lives: one identity, one process
  *
- * Every write is a new file, synced, renamed over the old one, the folder synced: a crash at any instant
- * leaves the old or the new, never half. A file that cannot be read is set aside under a new name and
- * named in the log, never overwritten.
+ * Every write is a new file, renamed over the old one: a crash at any instant leaves the old or the new,
+ * never half. Keys are on the disk when state_save returns. The netmap is a cache and is not waited for:
+ * a power failure may cost it, and a torn one is noticed by its own hash. A file that cannot be read is
+ * set aside under a new name and named in the log, never overwritten.
  *
  * Thread: any, one at a time per folder. Blocks on the disk.
  */
