@@ -1,0 +1,298 @@
+/* daemon/admin.c - the Unix socket that `manytails status` asks
+ *
+ * One line of command, one answer, end. Commands: "status" (JSON), "stop".
+ */
+#include "daemon/internal.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define COMMAND_BYTES_MAX 256
+#define CLIENT_TIMEOUT (10 * SEC)
+
+struct admin_client {
+    struct list link;
+    struct admin *admin;
+    struct stream *stream;
+    struct ev_timer timeout;
+    char command[COMMAND_BYTES_MAX];
+    size_t command_len;
+    uint64_t id;        /* of the question to the shards; 0: none */
+    size_t waiting;     /* shards that have not answered */
+    struct span *parts; /* one answer per shard, owned */
+    struct buf out;
+    bool answered;
+};
+
+struct admin {
+    struct daemon *daemon;
+    struct ev_io io;
+    int fd;
+    struct list clients;
+    size_t client_count;
+    uint64_t last_id;
+};
+
+static void client_free(struct admin_client *c)
+{
+    for (size_t i = 0; c->parts && i < c->admin->daemon->shard_count; i++)
+        free((void *)(uintptr_t)c->parts[i].data);
+    free(c->parts);
+    ev_timer_stop(&c->timeout);
+    stream_close(c->stream);
+    buf_deinit(&c->out);
+    list_remove(&c->link);
+    c->admin->client_count--;
+    free(c);
+}
+
+/* Sends what there is; the client is gone when all went out. */
+static void client_write(struct admin_client *c)
+{
+    while (c->out.len) {
+        ssize_t n = stream_write(c->stream, buf_span(&c->out));
+
+        if (n == -EAGAIN)
+            return;
+        if (n < 0)
+            break;
+        buf_consume(&c->out, (size_t)n);
+    }
+    client_free(c);
+}
+
+static void reply(struct admin_client *c, const char *text)
+{
+    c->answered = true;
+    if (buf_append_str(&c->out, text))
+        buf_clear(&c->out);
+    client_write(c);
+}
+
+/* ---- status -------------------------------------------------------------------------------- */
+
+/* Services in the order of the configuration, each with what its shard said, or the little that is known
+ * here. */
+static void put_services(struct admin_client *c, struct json_writer *w)
+{
+    struct daemon *d = c->admin->daemon;
+
+    json_array_begin(w, "services");
+    for (size_t i = 0; i < d->service_count; i++) {
+        const struct daemon_service *s = &d->services[i];
+        struct span one = json_text_member(json_text_member(c->parts[s->shard], "services"), s->config->name);
+
+        if (one.len) {
+            json_put_raw(w, NULL, one);
+            continue;
+        }
+        json_object_begin(w, NULL);
+        json_put_str(w, "name", s->config->name);
+        json_put_str(w, "state", node_state_text(s->heard ? s->state : NODE_STARTING));
+        json_put_str(w, "sentence", s->sentence);
+        json_object_end(w);
+    }
+    json_array_end(w);
+}
+
+static void finish_status(struct admin_client *c)
+{
+    struct daemon *d = c->admin->daemon;
+    struct json_writer w = json_writer_of(&c->out);
+
+    json_object_begin(&w, NULL);
+    json_put_str(&w, "version", MANYTAILS_VERSION);
+    json_put_i64(&w, "pid", getpid());
+    json_put_i64(&w, "uptimeSeconds", (ev_now(d->loop) - d->started_at) / SEC);
+    put_services(c, &w);
+    json_array_begin(&w, "shards");
+    for (size_t i = 0; i < d->shard_count; i++)
+        if (json_text_member(c->parts[i], "shard").len)
+            json_put_raw(&w, NULL, json_text_member(c->parts[i], "shard"));
+    json_array_end(&w);
+    json_object_end(&w);
+    if (json_writer_done(&w))
+        buf_clear(&c->out);
+    reply(c, "\n");
+}
+
+void admin_answer(struct daemon *d, size_t shard, uint64_t id, struct span json)
+{
+    LIST_EACH (c, &d->admin->clients, struct admin_client, link) {
+        if (c->id != id || c->answered || c->parts[shard].data)
+            continue;
+        c->parts[shard] = span_make(text_dup(json), json.len);
+        if (--c->waiting == 0)
+            finish_status(c);
+        return;
+    }
+}
+
+static void ask_shards(struct admin_client *c)
+{
+    struct daemon *d = c->admin->daemon;
+
+    c->parts = calloc(d->shard_count, sizeof(*c->parts));
+    if (!c->parts) {
+        client_free(c);
+        return;
+    }
+    c->id = ++c->admin->last_id;
+    c->waiting = d->shard_count;
+    for (size_t i = 0; i < d->shard_count; i++) {
+        struct letter *l = letter_new(LETTER_ASK, SPAN_NONE);
+
+        must(l);
+        l->id = c->id;
+        shard_post(&d->shards[i], l);
+    }
+}
+
+/* ---- clients ----------------------------------------------------------------------------------- */
+
+static void run_command(struct admin_client *c, struct span command)
+{
+    if (span_equal_str(command, "status")) {
+        ask_shards(c);
+    } else if (span_equal_str(command, "stop")) {
+        kill(getpid(), SIGTERM);
+        reply(c, "{}\n");
+    } else {
+        reply(c, "{\"error\":\"unknown command\"}\n");
+    }
+}
+
+static void client_read(struct admin_client *c)
+{
+    for (;;) {
+        size_t room = sizeof(c->command) - c->command_len;
+        ssize_t n = stream_read(c->stream, c->command + c->command_len, room);
+        char *end;
+
+        if (n == -EAGAIN)
+            return;
+        if (n <= 0 || c->id || c->answered) {
+            if (n <= 0 && !c->id)
+                client_free(c);
+            return;
+        }
+        c->command_len += (size_t)n;
+        end = memchr(c->command, '\n', c->command_len);
+        if (end) {
+            run_command(c, span_make(c->command, (size_t)(end - c->command)));
+            return;
+        }
+        if (c->command_len == sizeof(c->command)) {
+            client_free(c);
+            return;
+        }
+    }
+}
+
+static void on_stream(struct stream *s, unsigned events, time_ns now)
+{
+    struct admin_client *c = s->owner;
+
+    (void)now;
+    if (events & STREAM_FAILED)
+        client_free(c);
+    else if (c->answered)
+        client_write(c);
+    else if (events & STREAM_READABLE)
+        client_read(c);
+}
+
+static void on_timeout(struct ev_timer *t, time_ns now)
+{
+    (void)now;
+    client_free(CONTAINER_OF(t, struct admin_client, timeout));
+}
+
+static void client_new(struct admin *a, int fd)
+{
+    struct admin_client *c = a->client_count < DAEMON_ADMIN_CLIENTS_MAX ? calloc(1, sizeof(*c)) : NULL;
+
+    if (!c) {
+        ev_close(&fd);
+        return;
+    }
+    c->admin = a;
+    a->client_count++;
+    list_push_back(&a->clients, &c->link);
+    buf_init(&c->out, DAEMON_STATUS_BYTES_MAX);
+    ev_timer_init(&c->timeout, a->daemon->loop, on_timeout);
+    ev_timer_set(&c->timeout, ev_now(a->daemon->loop) + CLIENT_TIMEOUT);
+    if (stream_tcp_accept(&c->stream, a->daemon->loop, fd)) {
+        c->stream = NULL;
+        client_free(c);
+        return;
+    }
+    stream_set_owner(c->stream, c, on_stream);
+}
+
+static void on_listener(struct ev_io *io, unsigned events, time_ns now)
+{
+    int fd;
+
+    (void)events;
+    (void)now;
+    while (ev_accept(io->fd, &fd) == 0)
+        client_new(CONTAINER_OF(io, struct admin, io), fd);
+}
+
+/* ---- life ------------------------------------------------------------------------------------------ */
+
+static void make_parent(const char *path)
+{
+    char *parent = text_dup(span_from_str(path));
+    char *slash = parent ? strrchr(parent, '/') : NULL;
+
+    for (char *at = parent ? parent + 1 : NULL; at && slash && at <= slash; at++)
+        if (*at == '/') {
+            *at = 0;
+            mkdir(parent, 0700); /* the listener says what is wrong */
+            *at = '/';
+        }
+    free(parent);
+}
+
+int admin_open(struct daemon *d)
+{
+    struct admin *a = calloc(1, sizeof(*a));
+    int r;
+
+    if (!a)
+        return -ENOMEM;
+    a->daemon = d;
+    a->fd = -1;
+    list_init(&a->clients);
+    ev_io_init(&a->io, d->loop, on_listener);
+    d->admin = a;
+    make_parent(d->config->socket_path);
+    r = ev_unix_listen(d->config->socket_path, &a->fd);
+    if (!r)
+        r = ev_io_start(&a->io, a->fd);
+    if (r)
+        log_warn(NULL, "%s: %s; `manytails status` will not find this process", d->config->socket_path,
+                 err_text(r));
+    return 0;
+}
+
+void admin_close(struct daemon *d)
+{
+    struct admin *a = d->admin;
+
+    if (!a)
+        return;
+    while (!list_empty(&a->clients))
+        client_free(LIST_FIRST(&a->clients, struct admin_client, link));
+    ev_io_stop(&a->io);
+    if (a->fd >= 0)
+        unlink(d->config->socket_path);
+    ev_close(&a->fd);
+    free(a);
+    d->admin = NULL;
+}

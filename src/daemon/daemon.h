@@ -1,0 +1,26 @@
+/* daemon/daemon.h - the running program: shards, supervision, signals, and the admin socket
+ *
+ * The main thread owns what exists once: signals, the host's addresses, the admin socket, the list of
+ * services and what each last said of itself. One thread per core runs a shard with its nodes. The two
+ * sides only exchange letters; the main thread never looks into a node.
+ */
+#ifndef MANYTAILS_DAEMON_DAEMON_H
+#define MANYTAILS_DAEMON_DAEMON_H
+
+#include "base/base.h"
+#include "config/config.h"
+
+#define DAEMON_DRAIN (10 * SEC)     /* requests under way may take this long after SIGTERM */
+#define DAEMON_LOGOUT (6 * SEC)     /* more, for ephemeral nodes to log out */
+#define DAEMON_RETRY (30 * SEC)     /* a service that could not be set up is tried again after this */
+#define DAEMON_ADMIN_CLIENTS_MAX 16 /* at once */
+#define DAEMON_STATUS_BYTES_MAX (64 << 20)
+
+/* Runs until SIGTERM or SIGINT. Exit status: 0, or 1 if nothing could be run. */
+int daemon_run(const struct config *config);
+
+/* Asks the running process: one line of command, the whole answer appended to *answer.
+ * 0, -ENOENT or -ECONNREFUSED (nobody runs there), other -errno. */
+NODISCARD int daemon_ask(const char *socket_path, const char *command, struct buf *answer);
+
+#endif
