@@ -1,4 +1,4 @@
-#include "state/state.h"
+#include "state/internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -180,8 +180,7 @@ static bool get_key(const struct json *root, const char *member, const char *pre
     return json_get_string(root, member, &text) == JSON_GOT && key_parse(text, prefix, out);
 }
 
-/* False: this is not our file, or not whole. */
-static bool keys_parse(struct span text, const char *control_url, struct state_keys *out)
+bool state_keys_parse(struct span text, const char *control_url, struct state_keys *out)
 {
     OWNED(json_freep) struct json *root = NULL;
     struct span url;
@@ -211,7 +210,7 @@ int state_load(struct state_store *s, const char *control_url, struct state_keys
     *out = (struct state_keys) { 0 };
     buf_init(&text, STATE_FILE_BYTES_MAX + 2);
     r = read_file(s, KEYS_FILE, STATE_FILE_BYTES_MAX, &text);
-    if (!r && !keys_parse(buf_span(&text), control_url, out)) {
+    if (!r && !state_keys_parse(buf_span(&text), control_url, out)) {
         set_aside(s, KEYS_FILE, "is damaged", why);
         r = STATE_E_DAMAGED;
     }
