@@ -379,20 +379,36 @@ static bool known(uint8_t type)
            (type >= FRAME_PING && type <= FRAME_RESTARTING);
 }
 
-static bool on_server_key(struct derp_client *c, struct mspan body)
+/* The key is known: who we are, and whether this is our home. */
+static bool say_hello(struct derp_client *c)
 {
     uint8_t flag = 1;
 
-    if (c->state != WANT_SERVER_KEY)
-        return true; /* said again: a server that began without HTTP answer */
-    if (body.len < sizeof(magic) + KEY_BYTES || memcmp(body.data, magic, sizeof(magic)) != 0)
-        return fail(c, DERP_E_PROTOCOL);
-    memcpy(c->server_key.bytes, body.data + sizeof(magic), KEY_BYTES);
     c->state = WANT_SERVER_INFO;
     if (!put_client_info(c))
         return false;
     return !c->home || put_control(c, FRAME_NOTE_PREFERRED, span_make(&flag, 1), SPAN_NONE) ||
            fail(c, DERP_E_PROTOCOL);
+}
+
+static bool on_server_key(struct derp_client *c, struct mspan body)
+{
+    if (body.len < sizeof(magic) + KEY_BYTES || memcmp(body.data, magic, sizeof(magic)) != 0)
+        return fail(c, DERP_E_PROTOCOL);
+    if (c->state != WANT_SERVER_KEY) /* after a fast start we know it already */
+        return memcmp(c->server_key.bytes, body.data + sizeof(magic), KEY_BYTES) == 0 || fail(c, DERP_E_KEY);
+    memcpy(c->server_key.bytes, body.data + sizeof(magic), KEY_BYTES);
+    return say_hello(c);
+}
+
+bool derp_client_fast_start(struct derp_client *c, const struct public_key *server_key)
+{
+    must(c->state == WANT_HTTP && !c->held.len);
+    c->control.len -= 2; /* the empty line that ends the request */
+    if (buf_append_str(&c->control, "Derp-Fast-Start: 1\r\n\r\n"))
+        return false;
+    c->server_key = *server_key;
+    return say_hello(c);
 }
 
 static void read_limits(struct derp_client *c, struct span json)

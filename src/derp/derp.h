@@ -62,6 +62,10 @@ struct derp_config {
 NODISCARD int derp_client_new(struct derp_client **out, const struct derp_config *config, time_ns now);
 void derp_client_free(struct derp_client *c); /* NULL is fine */
 
+/* Before the first byte leaves: the server's key is known already (from its certificate, over TLS 1.3), so
+ * say who we are in the same flight and expect no HTTP answer. False: that key cannot be one. */
+NODISCARD bool derp_client_fast_start(struct derp_client *c, const struct public_key *server_key);
+
 /* In: bytes that arrived, may be changed in place; then take events until there are none, before the next
  * feed. 0, DERP_E_*, -ENOMEM; after a failure the machine only wants to be freed. The bytes must stay until
  * the events are taken. */

@@ -391,6 +391,50 @@ static void a_ping_asks_for_life(void **state)
     buf_deinit(&s.out);
 }
 
+/* The key is known beforehand: request and hello leave together, no HTTP answer comes. */
+static void a_fast_start_saves_the_answer(void **state)
+{
+    (void)state;
+    static const uint8_t magic[8] = { 'D', 'E', 'R', 'P', 0xf0, 0x9f, 0x94, 0x91 };
+
+    for (int wrong = 0; wrong < 2; wrong++) {
+        struct secret_key secret;
+        struct public_key key, named;
+        struct server s;
+        struct derp_client *c = client_new(&secret, &key);
+        struct derp_event ev;
+        char events[64] = "";
+        uint8_t out[1024], bytes[256];
+        const uint8_t *end;
+        size_t n;
+
+        server_begin(&s);
+        buf_clear(&s.out);
+        assert_true(derp_client_fast_start(c, &s.key));
+        n = take_output(c, out, sizeof(out));
+        end = memmem(out, n, "\r\nDerp-Fast-Start: 1\r\n\r\n", 24);
+        assert_non_null(end);
+        assert_int_equal(end[24], 0x02);
+        assert_int_equal(out[n - 6], 0x07); /* home */
+        named = s.key;
+        named.bytes[0] ^= (uint8_t)wrong;
+        put_frame(&s.out, 0x01, SPAN_OF(magic), SPAN_OF(named.bytes));
+        put_server_info(&s, &key, "{}");
+        if (!wrong) {
+            run(c, &s, 7, events);
+            assert_string_equal(events, "ready ");
+            assert_int_equal(take_output(c, out, sizeof(out)), 0);
+        } else {
+            memcpy(bytes, buf_span(&s.out).data, s.out.len);
+            assert_int_equal(derp_client_feed(c, (struct mspan) { bytes, s.out.len }, 0), 0);
+            assert_false(derp_client_next(c, &ev));
+            assert_int_equal(derp_client_error(c), DERP_E_KEY);
+        }
+        derp_client_free(c);
+        buf_deinit(&s.out);
+    }
+}
+
 /* Packets wait for the hello, and move on when the connection has to be made anew. */
 static void packets_wait_for_the_hello(void **state)
 {
@@ -436,6 +480,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_recorded_session_reads_as_it_happened),
         cmocka_unit_test(the_box_is_that_of_others),
+        cmocka_unit_test(a_fast_start_saves_the_answer),
         cmocka_unit_test(a_ping_asks_for_life),
         cmocka_unit_test(packets_wait_for_the_hello),
         cmocka_unit_test(every_cut_gives_the_same),

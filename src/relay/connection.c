@@ -231,6 +231,7 @@ static void on_ready(struct relay_connection *c, time_ns now)
     char words[RELAY_SENTENCE_BYTES];
 
     set_state(c, CONNECTION_UP, now);
+    c->fast_failed = false;
     c->node->counters.connects++;
     free(c->why);
     c->why = NULL;
@@ -341,11 +342,27 @@ static void read_all(struct relay_connection *c, time_ns now)
         stream_failed(c, now);
 }
 
+/* The relay's certificates may name its key: then the hello goes out with the request, one round trip
+ * earlier. */
+static void try_fast_start(struct relay_connection *c)
+{
+    struct public_key key;
+
+    if (c->node->plain_http || c->fast_failed || !tls_stream_key_in_chain(c->stream, "derpkey", key.bytes))
+        return;
+    c->fast_failed = true; /* until it has worked */
+    if (!derp_client_fast_start(c->derp, &key))
+        log_debug(c->node->name, "relay: region %u has a key in its certificate that cannot be one",
+                  c->region);
+}
+
 static void on_stream(struct stream *stream, unsigned events, time_ns now)
 {
     struct relay_connection *c = stream->owner;
 
     enter(c);
+    if (events & STREAM_CONNECTED)
+        try_fast_start(c);
     if (events & STREAM_FAILED) {
         stream_failed(c, now);
     } else {

@@ -54,7 +54,8 @@ struct talk {
     unsigned seen;
     struct span to_send;
     struct buf received;
-    bool end_seen, shutdown_after;
+    bool end_seen, shutdown_after, key_found;
+    uint8_t key[32];
     int error;
 };
 
@@ -68,6 +69,8 @@ static void on_tls(struct stream *s, unsigned events, time_ns now)
     t->seen |= events;
     if (events & STREAM_FAILED)
         return;
+    if (events & STREAM_CONNECTED)
+        t->key_found = tls_stream_key_in_chain(s, "derpkey", t->key);
     while (t->to_send.len && (n = stream_write(s, t->to_send)) > 0) {
         t->to_send = span_slice(t->to_send, (size_t)n, t->to_send.len);
         if (!t->to_send.len && t->shutdown_after)
@@ -556,6 +559,26 @@ static void an_old_version_is_not_handed_over(void **state)
     talk_close(&t, true);
 }
 
+static void the_chain_may_name_a_key(void **state)
+{
+    (void)state;
+    uint8_t want[32];
+    struct talk t;
+
+    from_hex("736845d54e87de09d6bb114aa7042c50a4a015bd9901d1a0026f5956533a1519", want, sizeof(want));
+    for (int i = 0; i < 3; i++) { /* with it; without; in TLS 1.2, where it is sent in clear */
+        talk_open(&t, NULL, &relay, &leaf, i == 1 ? NULL : &meta, NULL);
+        if (i == 2)
+            SSL_set_max_proto_version(t.peer.ssl, TLS1_2_VERSION);
+        stream_pair_settle(t.pair, 0);
+        assert_true(t.seen & STREAM_CONNECTED);
+        assert_int_equal(t.key_found, i == 0);
+        if (t.key_found)
+            assert_memory_equal(t.key, want, sizeof(want));
+        talk_close(&t, true);
+    }
+}
+
 static void close_in_an_event(struct stream *s, unsigned events, time_ns now)
 {
     (void)events;
@@ -591,6 +614,7 @@ int main(void)
         cmocka_unit_test(no_write_is_owed),
         cmocka_unit_test(parts_share_a_record),
         cmocka_unit_test(it_may_be_closed_in_its_event),
+        cmocka_unit_test(the_chain_may_name_a_key),
         cmocka_unit_test(a_connection_is_handed_over),
         cmocka_unit_test(small_reads_lose_nothing),
         cmocka_unit_test(keys_are_renewed_when_asked),

@@ -108,5 +108,9 @@ struct span tls_stream_alpn(const struct stream *s);
 const char *tls_stream_version(const struct stream *s);     /* "TLSv1.3" */
 const char *tls_stream_server_name(const struct stream *s); /* server: what the client asked for; "" */
 bool tls_stream_resumed(const struct stream *s);
+/* Client, inside STREAM_CONNECTED, TLS 1.3: the 32 bytes of a certificate in the chain that is named PREFIX
+ * and 64 hex digits. That is how a relay tells its key beforehand ("derpkey"). Of a verified connection only.
+ */
+bool tls_stream_key_in_chain(const struct stream *s, const char *prefix, uint8_t out[32]);
 
 #endif

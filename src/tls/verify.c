@@ -70,6 +70,24 @@ int tls_verify(X509_STORE_CTX *x, void *arg)
     return fault == X509_V_OK;
 }
 
+bool tls_stream_key_in_chain(const struct stream *s, const char *prefix, uint8_t out[32])
+{
+    const struct tls_stream *t = CONTAINER_OF(s, struct tls_stream, base);
+    size_t len = strlen(prefix);
+    STACK_OF(X509) *chain =
+        t->ssl && t->client && SSL_version(t->ssl) == TLS1_3_VERSION ? SSL_get_peer_cert_chain(t->ssl) : NULL;
+    char name[128];
+
+    for (int i = 0; chain && i < sk_X509_num(chain); i++) {
+        X509_NAME *subject = X509_get_subject_name(sk_X509_value(chain, i));
+
+        if (X509_NAME_get_text_by_NID(subject, NID_commonName, name, sizeof(name)) == (int)len + 64 &&
+            strncmp(name, prefix, len) == 0)
+            return hex_decode(span_from_str(name + len), out, 32);
+    }
+    return false;
+}
+
 /* ---- words ------------------------------------------------------------------- */
 
 static void certificate_words(const struct tls_stream *t, long fault, char *out, size_t size)
