@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-#define BLOCK_BYTES_FIRST 1024
+#define BLOCK_BYTES_FIRST 256
 #define BLOCK_BYTES_MAX 65536
 
 struct arena_block {

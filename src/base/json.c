@@ -27,10 +27,27 @@ static void skip(struct span *s, size_t len)
     s->len -= len;
 }
 
+/* Is a quote, a backslash or a control character among these eight bytes? Bytes above 0x7f may pass for one.
+ */
+static bool holds_special(const uint8_t *at)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), high = ones << 7;
+    uint64_t w, quote, backslash;
+
+    memcpy(&w, at, sizeof(w));
+    quote = w ^ ones * '"';
+    backslash = w ^ ones * '\\';
+    return ((quote - ones) | (backslash - ones) | (w - ones * 0x20)) & high;
+}
+
 /* Length of the string that s begins with, both quotes included; 0 if it does not end. */
 static size_t string_len(struct span s)
 {
-    for (size_t i = 1; i < s.len; i++) {
+    size_t i = 1;
+
+    while (i + 8 <= s.len && !holds_special(s.data + i))
+        i += 8;
+    for (; i < s.len; i++) {
         if (s.data[i] == '"')
             return i + 1;
         if (s.data[i] == '\\')

@@ -44,32 +44,44 @@ static int read_text(struct tailcfg_map_response *r, struct span text, struct sp
     return e;
 }
 
+/* Twice the room for texts; what was there is copied (the arena takes nothing back, so double). */
+static struct span *more_room(struct tailcfg_map_response *r, const struct span *items, size_t count,
+                              size_t *room)
+{
+    size_t bigger = *room ? *room * 2 : 8;
+    struct span *copy = ARENA_ARRAY(&r->arena, bigger, struct span);
+
+    if (copy && count)
+        memcpy(copy, items, count * sizeof(*copy));
+    *room = bigger;
+    return copy;
+}
+
 /* Texts of the elements of an array; none for null. */
 static int split(struct tailcfg_map_response *r, struct span text, struct tailcfg_texts *out)
 {
     struct json_cursor c = json_cursor_of(text);
-    struct span *items, value;
-    size_t count;
+    struct span *items = NULL, value;
+    size_t room = 0;
 
     *out = (struct tailcfg_texts) { 0 };
     if (json_text_kind(text) == JSON_KIND_NULL)
         return 0;
     if (json_text_kind(text) != JSON_KIND_ARRAY)
         return TAILCFG_E_SHAPE;
-    count = json_text_count(text);
-    if (count == SIZE_MAX)
-        return TAILCFG_E_JSON;
-    items = ARENA_ARRAY(&r->arena, count, struct span);
-    if (!items)
-        return -ENOMEM;
     while (json_cursor_next(&c, NULL, &value)) {
-        if (json_text_kind(value) == JSON_KIND_OBJECT)
-            items[out->count++] = value;
-        else
+        if (json_text_kind(value) != JSON_KIND_OBJECT) {
             r->skipped++;
+            continue;
+        }
+        if (out->count == room)
+            items = more_room(r, items, out->count, &room);
+        if (!items)
+            return -ENOMEM;
+        items[out->count++] = value;
     }
     out->items = items;
-    return 0;
+    return c.failed ? TAILCFG_E_JSON : 0;
 }
 
 /* {"7":true}; what is no id with a bool is skipped. */
