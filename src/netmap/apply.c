@@ -37,9 +37,10 @@ static int64_t id_of(const struct draft *d, const struct peer_ref *ref)
     return peer_of(d, ref)->peer.node.id;
 }
 
-static struct peer_ref *find(const struct draft *d, const struct refs *l, int64_t id)
+/* First entry at or after `from` whose id is not below. */
+static uint32_t lower_bound(const struct draft *d, const struct refs *l, uint32_t from, int64_t id)
 {
-    uint32_t low = 0, high = l->count;
+    uint32_t low = from, high = l->count;
 
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
@@ -49,7 +50,14 @@ static struct peer_ref *find(const struct draft *d, const struct refs *l, int64_
         else
             high = middle;
     }
-    return low < l->count && id_of(d, &l->items[low]) == id ? &l->items[low] : NULL;
+    return low;
+}
+
+static struct peer_ref *find(const struct draft *d, const struct refs *l, int64_t id)
+{
+    uint32_t at = lower_bound(d, l, 0, id);
+
+    return at < l->count && id_of(d, &l->items[at]) == id ? &l->items[at] : NULL;
 }
 
 static struct refs in_use(const struct draft *d)
@@ -153,32 +161,47 @@ static bool listed(const struct tailcfg_ids *sorted, int64_t id)
     return low < sorted->count && sorted->items[low] == id;
 }
 
-/* Old and new entries into one list. The new one wins; an old one without a new one stays unless it was
- * removed, or the new list is complete. A new entry that is the old one gives its reference back. */
+/* Old entries [from, to) that stay: all but the removed ones; none if the new list is complete. */
+static void keep(struct draft *d, uint32_t from, uint32_t to, bool complete,
+                 const struct tailcfg_ids *removed)
+{
+    const struct peer_ref *old = d->n->peers;
+
+    if (complete || from == to)
+        return;
+    if (!removed->count) {
+        memcpy(&d->peers.items[d->peers.count], &old[from], (to - from) * sizeof(*old));
+        d->peers.count += to - from;
+        return;
+    }
+    for (uint32_t i = from; i < to; i++)
+        if (!listed(removed, id_of(d, &old[i])))
+            d->peers.items[d->peers.count++] = old[i];
+}
+
+/* Old and new entries into one list; the new one wins. One that is the old one gives its reference back. */
 static void merge(struct draft *d, const struct refs *new, bool complete, const struct tailcfg_ids *removed)
 {
     const struct refs old = in_use(d);
-    struct refs *out = &d->peers;
-    uint32_t a = 0, b = 0;
+    uint32_t a = 0;
 
-    while (a < old.count || b < new->count) {
-        int order = a == old.count    ? 1
-                    : b == new->count ? -1
-                                      : compare_refs(d, &old.items[a], &new->items[b]);
+    for (uint32_t b = 0; b < new->count; b++) {
+        int64_t id = id_of(d, &new->items[b]);
+        /* Lists that are nearly the same are walked, not searched. */
+        bool here =
+            a < old.count && (old.items[a].slot == new->items[b].slot || id_of(d, &old.items[a]) >= id);
+        uint32_t at = here ? a : lower_bound(d, &old, a, id);
 
-        if (order < 0) {
-            if (!complete && !listed(removed, id_of(d, &old.items[a])))
-                out->items[out->count++] = old.items[a];
-            a++;
-            continue;
-        }
-        if (order == 0 && old.items[a].slot == new->items[b].slot) {
+        keep(d, a, at, complete, removed);
+        a = at;
+        if (a < old.count && old.items[a].slot == new->items[b].slot) {
             d->out->liveness |= memcmp(&old.items[a], &new->items[b], sizeof(old.items[a])) != 0;
             stored_peer_unref(d->n->store, peer_of(d, &new->items[b]));
         }
-        a += order == 0;
-        out->items[out->count++] = new->items[b++];
+        a += a < old.count && id_of(d, &old.items[a]) == id;
+        d->peers.items[d->peers.count++] = new->items[b];
     }
+    keep(d, a, old.count, complete, removed);
 }
 
 /* Ids of PeersRemoved in order, for looking up. */

@@ -263,8 +263,8 @@ static void wrong_types_are_refused_where_they_matter(void **state)
         "{\"ID\":1,\"Key\":\"\"}",
         "{\"ID\":1,\"Key\":\"nodekey:12\"}",
         "{\"ID\":1,\"Key\":5}",
-        "{\"ID\":1,\"DiscoKey\":\"nodekey:"
-        "0000000000000000000000000000000000000000000000000000000000000000\"}",
+        ("{\"ID\":1,\"DiscoKey\":\"nodekey:"
+         "0000000000000000000000000000000000000000000000000000000000000000\"}"),
         "{\"ID\":1,\"KeyExpiry\":\"tomorrow\"}",
         "{\"ID\":1,\"AllowedIPs\":\"100.64.0.1/32\"}",
         "{\"ID\":1,\"Addresses\":{}}",
