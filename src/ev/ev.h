@@ -90,6 +90,7 @@ ssize_t ev_write(int fd, struct span bytes);
 ssize_t ev_writev(int fd, const struct span *parts, size_t count); /* at most 64 parts */
 int ev_shutdown_write(int fd);
 void ev_close(int *fd); /* -1 is fine; sets -1 */
+void ev_reset(int *fd); /* the same, and a TCP peer reads a reset instead of an end */
 
 /* ---- UDP ---------------------------------------------------------------------
  * A pair of sockets, one per family, on one port number each. Receives with recvmmsg and UDP_GRO

@@ -20,6 +20,15 @@ void ev_close(int *fd)
     *fd = -1;
 }
 
+void ev_reset(int *fd)
+{
+    const struct linger at_once = { .l_onoff = 1 };
+
+    if (*fd >= 0) /* refused for other sockets: then it is a close */
+        setsockopt(*fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+    ev_close(fd);
+}
+
 int ev_tcp_connect(const struct ip_port *to, int *fd)
 {
     struct sockaddr_storage ss;

@@ -97,10 +97,12 @@ static void tcp_close(struct stream *s, bool abort)
     struct tcp_stream *t = CONTAINER_OF(s, struct tcp_stream, base);
     int fd = t->io.fd;
 
-    (void)abort;
     dial_free(t->dial);
     ev_io_stop(&t->io);
-    ev_close(&fd);
+    if (abort)
+        ev_reset(&fd);
+    else
+        ev_close(&fd);
     free(t);
 }
 

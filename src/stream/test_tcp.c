@@ -111,6 +111,37 @@ static void two_sockets_talk(void **state)
     close(listener);
 }
 
+/* An abort is no end: the other side reads an error, after what came before. */
+static void an_abort_resets(void **state)
+{
+    struct ev_loop *loop = *state;
+    struct ip_port to = { ip_of("127.0.0.1"), 0 };
+    int listener = listen_v4(4, &to.port);
+
+    for (int abort = 0; abort < 2; abort++) {
+        struct seen saw_client = { 0 }, saw_server = { 0 };
+        struct stream *client, *server;
+        int fd = -1;
+        char byte;
+
+        assert_int_equal(stream_tcp_connect(&client, loop, &to), 0);
+        stream_set_owner(client, &saw_client, note);
+        turn_until(loop, &saw_client, STREAM_CONNECTED);
+        assert_int_equal(ev_accept(listener, &fd), 0);
+        assert_int_equal(stream_tcp_accept(&server, loop, fd), 0);
+        stream_set_owner(server, &saw_server, note);
+        turn_until(loop, &saw_server, STREAM_CONNECTED);
+        if (abort)
+            stream_abort(client);
+        else
+            stream_close(client);
+        turn_until(loop, &saw_server, STREAM_READABLE);
+        assert_int_equal(stream_read(server, &byte, 1), abort ? -ECONNRESET : 0);
+        stream_close(server);
+    }
+    close(listener);
+}
+
 static void refused_is_told_in_words(void **state)
 {
     struct ev_loop *loop = *state;
@@ -287,6 +318,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(two_sockets_talk, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_abort_resets, setup, teardown),
         cmocka_unit_test_setup_teardown(refused_is_told_in_words, setup, teardown),
         cmocka_unit_test_setup_teardown(the_next_address_is_tried, setup, teardown),
         cmocka_unit_test_setup_teardown(a_literal_host_is_dialed, setup, teardown),
