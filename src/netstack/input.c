@@ -300,6 +300,13 @@ void tcp_conn_segment(struct netstack *ns, struct tcp_conn *c, struct tcp_segmen
         tcp_receive(ns, c, s);
         return;
     }
+    if (c->state == TCP_SYN_RECEIVED && (s->flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK) &&
+        s->seq + 1 == c->rcv_nxt) {
+        /* The other half of a simultaneous open: its SYN came before, its ACK is the news (RFC 9293, figure
+         * 7). */
+        s->flags &= (uint8_t)~TCP_SYN;
+        s->seq++;
+    }
     if (too_old(ns, c, s))
         return;
     if (!acceptable(c, s)) {
@@ -366,8 +373,7 @@ static void conn_input(struct netstack *ns, struct tcp_conn *c, const struct inn
     }
     if (ns->config.keepalive_ns && c->state >= TCP_ESTABLISHED && !(c->flags & CONN_DETACHED)) {
         c->retries = 0;
-        c->flags |= CONN_IDLE_TIMER;
-        c->idle_at = ns->now_ms + (uint32_t)(ns->config.keepalive_ns / MSEC);
+        tcp_conn_idle_at(ns, c, (uint32_t)(ns->config.keepalive_ns / MSEC));
     }
     if (c->state == TCP_SYN_SENT)
         syn_sent_segment(ns, c, p, s);

@@ -166,7 +166,7 @@ static void packets(struct netstack *ns, struct tcp_conn *c, uint32_t seq, uint3
     out->payload_bytes = *len;
     out->segment_bytes = (uint16_t)mss;
     out->count = MAX((*len + mss - 1) / mss, 1u);
-    if (seq + *len == c->tx->write_seq)
+    if (*len && seq + *len == c->tx->write_seq)
         out->last_flags |= TCP_PSH;
     if (*fin)
         out->last_flags |= TCP_FIN;

@@ -239,8 +239,11 @@ static void grow(struct netstack *ns, struct tcp_conn *c, const struct ack_facts
 {
     struct tcp_tx *tx = c->tx;
 
-    /* RFC 7661: a window that was not used has not been tested. */
-    if (facts->delivered && (tx->cwnd_full || tx->phase != PHASE_OPEN))
+    /* RFC 7661: a window that was not used has not been tested. In slow start half of it is enough. */
+    bool used = tx->cwnd_full || tx->phase != PHASE_OPEN ||
+                (c->cwnd < c->ssthresh && tcp_in_flight(c) + facts->delivered > c->cwnd / 2);
+
+    if (facts->acked && facts->delivered && used)
         ns->congestion->acked(c, facts->delivered, ns->now_ms);
 }
 
