@@ -274,7 +274,7 @@ int admin_open(struct daemon *d)
     make_parent(d->config->socket_path);
     r = ev_unix_listen(d->config->socket_path, &a->fd);
     if (!r)
-        r = ev_io_start(&a->io, a->fd);
+        r = ev_io_start_reader(&a->io, a->fd);
     if (r)
         log_warn(NULL, "%s: %s; `manytails status` will not find this process", d->config->socket_path,
                  err_text(r));

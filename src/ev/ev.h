@@ -74,7 +74,10 @@ struct ev_io {
 void ev_io_init(struct ev_io *io, struct ev_loop *loop,
                 void (*fn)(struct ev_io *, unsigned events, time_ns now));
 NODISCARD int ev_io_start(struct ev_io *io, int fd); /* EV_READ and EV_WRITE edges, both always */
-void ev_io_stop(struct ev_io *io);                   /* no event of this descriptor comes any more */
+/* EV_READ edges only: for descriptors on which nobody ever waits to write (UDP, netlink, eventfd, listeners),
+ * because each packet that left them would otherwise wake the loop. */
+NODISCARD int ev_io_start_reader(struct ev_io *io, int fd);
+void ev_io_stop(struct ev_io *io); /* no event of this descriptor comes any more */
 
 /* ---- TCP and Unix sockets ----------------------------------------------------- */
 

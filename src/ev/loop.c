@@ -64,7 +64,7 @@ int ev_loop_new(struct ev_loop **out)
     loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     ev_io_init(&loop->wake_io, loop, on_wake);
-    r = loop->epoll_fd < 0 || loop->wake_fd < 0 ? -errno : ev_io_start(&loop->wake_io, loop->wake_fd);
+    r = loop->epoll_fd < 0 || loop->wake_fd < 0 ? -errno : ev_io_start_reader(&loop->wake_io, loop->wake_fd);
     if (r) {
         ev_loop_free(loop);
         return err_trace(r);
@@ -181,10 +181,10 @@ static int slots_grow(struct ev_loop *loop)
     return 0;
 }
 
-int ev_io_start(struct ev_io *io, int fd)
+static int io_start(struct ev_io *io, int fd, uint32_t edges)
 {
     struct ev_loop *loop = io->loop;
-    struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET };
+    struct epoll_event event = { .events = edges | EPOLLRDHUP | EPOLLET };
     struct io_slot *slot;
 
     must(io->fd < 0);
@@ -204,6 +204,16 @@ int ev_io_start(struct ev_io *io, int fd)
     slot->io = io;
     io->fd = fd;
     return 0;
+}
+
+int ev_io_start(struct ev_io *io, int fd)
+{
+    return io_start(io, fd, EPOLLIN | EPOLLOUT);
+}
+
+int ev_io_start_reader(struct ev_io *io, int fd)
+{
+    return io_start(io, fd, EPOLLIN);
 }
 
 void ev_io_stop(struct ev_io *io)

@@ -45,7 +45,7 @@ int ev_signals_start(struct ev_loop *loop, const int *signals, size_t count,
     w->fn = fn;
     w->owner = owner;
     ev_io_init(&w->io, loop, on_signal);
-    r = ev_io_start(&w->io, fd);
+    r = ev_io_start_reader(&w->io, fd);
     if (r) {
         close(fd);
         free(w);

@@ -1,5 +1,7 @@
+#include <sys/epoll.h>
+
 #include "check.h"
-#include "ev/ev.h"
+#include "ev/internal.h"
 
 struct receiver {
     struct ev_udp *udp;
@@ -56,6 +58,33 @@ static void segments_arrive_one_by_one(void **state)
     ev_loop_free(loop);
 }
 
+/* What leaves a socket does not wake the loop: only what arrives does. */
+static void sending_does_not_wake(void **state)
+{
+    (void)state;
+    static uint8_t bytes[1000];
+    struct receiver in = { 0 }, out = { 0 };
+    struct ip_port to = { ip_from_v4((const uint8_t[4]) { 127, 0, 0, 1 }), 0 };
+    struct ev_loop *loop, *other;
+
+    assert_int_equal(ev_loop_new(&loop), 0);
+    assert_int_equal(ev_loop_new(&other), 0);
+    assert_int_equal(ev_udp_open(&in.udp, other, 0, on_datagrams, &in), 0);
+    assert_int_equal(ev_udp_open(&out.udp, loop, 0, on_datagrams, &out), 0);
+    to.port = ev_udp_port(in.udp, true);
+    for (uint8_t i = 0; i < 20; i++) {
+        bytes[0] = i;
+        assert_int_equal(ev_udp_send(out.udp, &to, SPAN_OF(bytes), sizeof(bytes)), 0);
+    }
+    run_until(other, &in, 20);
+    struct epoll_event event;
+    assert_int_equal(epoll_wait(loop->epoll_fd, &event, 1, 0), 0);
+    ev_udp_close(in.udp);
+    ev_udp_close(out.udp);
+    ev_loop_free(loop);
+    ev_loop_free(other);
+}
+
 static void the_owner_may_close_in_the_callback(void **state)
 {
     (void)state;
@@ -80,6 +109,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(segments_arrive_one_by_one),
+        cmocka_unit_test(sending_does_not_wake),
         cmocka_unit_test(the_owner_may_close_in_the_callback),
     };
 

@@ -198,7 +198,7 @@ static int socket_open(struct udp_socket *s, int family, uint16_t port)
         goto fail;
     }
     sockaddr_to(&ss, &any);
-    r = ev_io_start(&s->io, fd);
+    r = ev_io_start_reader(&s->io, fd);
     if (r)
         goto fail;
     s->port = any.port;

@@ -199,7 +199,7 @@ static int open_news(struct host *host)
     (void)attach_filter(mnl_socket_get_fd(s)); /* without it: more to read, the same result */
     r = mnl_socket_bind(s, groups, MNL_SOCKET_AUTOPID) < 0 ? -errno : 0;
     if (!r)
-        r = ev_io_start(&host->io, mnl_socket_get_fd(s));
+        r = ev_io_start_reader(&host->io, mnl_socket_get_fd(s));
     if (r) {
         mnl_socket_close(s);
         return r;
@@ -249,7 +249,7 @@ static void on_settled(struct ev_timer *timer, time_ns now)
     unsigned what;
 
     host->interfaces.counters.bursts++;
-    if (ev_io_start(&host->io, mnl_socket_get_fd(host->news)))
+    if (ev_io_start_reader(&host->io, mnl_socket_get_fd(host->news)))
         ev_timer_set(&host->settle, now + HOST_SETTLE); /* no memory for a descriptor: try again */
     what = read_news(host, &buffer);
     if (what & INTERFACES_ROUTE) {

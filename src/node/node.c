@@ -325,7 +325,10 @@ static void check_name(struct node *n, const struct netmap_peer *self)
     const uint8_t *dot = full.len ? memchr(full.data, '.', full.len) : NULL;
     struct span label = dot ? span_make(full.data, (size_t)(dot - full.data)) : full;
 
-    if (label.len && !text_equal_fold(label, span_from_str(n->name)))
+    if (n->name_checked || !label.len)
+        return;
+    n->name_checked = true;
+    if (!text_equal_fold(label, span_from_str(n->name)))
         log_warn(n->name, "the control server named this node \"%.*s\": is \"%s\" taken in the tailnet?",
                  (int)label.len, label.data, n->name);
 }
