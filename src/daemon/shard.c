@@ -2,6 +2,7 @@
 #include "daemon/internal.h"
 
 #include "crypto/crypto.h"
+#include "tls/tls.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -268,6 +269,7 @@ static void *run(void *arg)
     }
     node_shard_free(shard->nodes);
     shard->nodes = NULL;
+    tls_thread_end();
     crypto_thread_end();
     return NULL;
 }

@@ -467,5 +467,11 @@ void node_shard_free(struct node_shard *s)
 
 void node_shard_set_host(struct node_shard *s, const struct host_view *view)
 {
-    underlay_set_host(s->underlay, view, ev_now(s->loop));
+    time_ns now = ev_now(s->loop);
+    uint32_t index = 0;
+
+    underlay_set_host(s->underlay, view, now);
+    for (struct node *n; (n = slab_next(&s->nodes, &index));)
+        if (n->relay)
+            relay_node_check(n->relay, now);
 }
