@@ -118,7 +118,7 @@ struct control_client {
     /* pings */
     struct list pings;
     unsigned ping_count;
-    uint64_t ping_last_url; /* hash */
+    uint64_t ping_last_url, shown_url; /* hashes */
 
     /* status */
     enum control_state state;
@@ -140,6 +140,13 @@ static inline uint64_t client_random(void)
 
     random_bytes(&random, sizeof(random));
     return random;
+}
+/* Of texts that are only compared with earlier ones; never 0. Nobody gains by a collision. */
+static inline uint64_t client_hash(struct span text)
+{
+    static const uint8_t key[16];
+
+    return siphash(key, text.data, text.len) | 1;
 }
 static inline void client_random_bytes(void *ctx, void *out, size_t len)
 {

@@ -21,8 +21,7 @@
 #include "tailcfg/tailcfg.h"
 #include "tls/tls.h"
 
-#define CONTROL_CAPABILITY_VERSION 130 /* what we claim: satisfies headscale, obliges to nothing we lack */
-#define CONTROL_URL_BYTES_MAX 512
+#define CONTROL_CAPABILITY_VERSION 130  /* what we claim: satisfies headscale, obliges to nothing we lack */
 #define CONTROL_SENTENCE_BYTES 512      /* of a status sentence, with the NUL */
 #define CONTROL_AUTH_KEY_BYTES_MAX 1024 /* hosted keys with a tailnet-lock suffix have ~300 */
 #define CONTROL_LOGOUT_NS (5 * SEC)     /* the server's chance to hear of a log-out */

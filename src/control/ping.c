@@ -70,8 +70,7 @@ static struct ping *ping_new(struct control_client *c, const struct tailcfg_ping
 
 void ping_received(struct control_client *c, const struct tailcfg_ping_request *request, time_ns now)
 {
-    static const uint8_t no_key[16];
-    uint64_t url = siphash(no_key, request->url.data, request->url.len) | 1;
+    uint64_t url = client_hash(request->url);
     struct ping *p;
 
     if (!request->url.len || url == c->ping_last_url)

@@ -121,7 +121,7 @@ static bool learn_self(struct control_client *c, const struct tailcfg_map_respon
 }
 
 /* A complete netmap is in use: what went wrong before is over. */
-static void first_map(struct control_client *c, time_ns now)
+static void first_map(struct control_client *c)
 {
     if (c->failures || c->reason)
         log_info(c->name, "control: connected to %s", c->server->url.text);
@@ -130,7 +130,6 @@ static void first_map(struct control_client *c, time_ns now)
     client_set_reason(c, NULL);
     registration_found(&c->registration);
     gate_leave(c->shard, c->server, &c->waiter);
-    (void)now;
 }
 
 /* ---- messages ----------------------------------------------------------------------------------------- */
@@ -148,6 +147,17 @@ static void remember_keepalive(struct control_shard *s, struct span message)
     s->keepalive_len = (uint8_t)message.len;
 }
 
+/* Once per link, though it may come with every message. */
+static void show_url(struct control_client *c, struct span url)
+{
+    uint64_t hash = client_hash(url);
+
+    if (hash != c->shown_url)
+        log_warn(c->name, "control: the server asks to open %.*s", (int)MIN(url.len, 500u),
+                 (const char *)url.data);
+    c->shown_url = hash;
+}
+
 /* true: go on with the next one. */
 static bool respond(struct control_client *c, const struct tailcfg_map_response *m, time_ns now)
 {
@@ -158,8 +168,7 @@ static bool respond(struct control_client *c, const struct tailcfg_map_response 
     if (m->ping)
         ping_received(c, m->ping, now);
     if (m->pop_browser_url.len)
-        log_warn(c->name, "control: the server asks to open %.*s", (int)MIN(m->pop_browser_url.len, 500u),
-                 (const char *)m->pop_browser_url.data);
+        show_url(c, m->pop_browser_url);
     if (obey_debug(c, &m->debug, now))
         return false;
     if (m->keep_alive) {
@@ -186,7 +195,7 @@ static bool respond(struct control_client *c, const struct tailcfg_map_response 
         return false;
     }
     if (!c->poll_has_map)
-        first_map(c, now);
+        first_map(c);
     return true;
 }
 

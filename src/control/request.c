@@ -2,8 +2,6 @@
 
 #include <errno.h>
 
-static const uint8_t no_key[16]; /* hashes here are not of what a peer chose */
-
 /* What the owner reports, completed by what this program knows about itself. */
 static void complete_report(struct control_client *c, bool with_tags, struct control_report *out)
 {
@@ -97,7 +95,7 @@ static int hash_of(const struct control_report *report, const struct public_key 
         r = buf_append(&text, SPAN_OF(node_key->bytes));
     if (r)
         return err_trace(r);
-    *hash = siphash(no_key, text.data + text.start, text.len) | 1; /* 0 means none */
+    *hash = client_hash(buf_span(&text));
     return 0;
 }
 

@@ -34,6 +34,7 @@ static struct {
     /* how the server behaves */
     bool applies_streams; /* like headscale */
     unsigned not_found;   /* map requests to answer with 404 */
+    bool deleted;         /* until the next registration; streams stay open and silent, as on headscale */
     bool without_node;    /* first messages lack the self node, once */
     int64_t key_expiry;
     const char *register_answer;
@@ -79,8 +80,8 @@ static void first_message(struct test_request *r, const char *request)
 
 static void serve_map(struct test_request *r, const char *body)
 {
-    if (w.not_found) {
-        w.not_found--;
+    if (w.not_found || w.deleted) {
+        w.not_found -= !w.deleted;
         test_answer(r, 404, "node not found");
         return;
     }
@@ -108,6 +109,7 @@ static void serve(void *ctx, struct test_request *r, const char *method, const c
         serve_map(r, body);
     } else if (strcmp(path, "/machine/register") == 0) {
         w.registers++;
+        w.deleted = false;
         snprintf(w.last_register, sizeof(w.last_register), "%s", body);
         if (strstr(body, "\"Followup\":\"http"))
             w.waiting_register = r;
@@ -443,6 +445,20 @@ static void deleted_node_is_registered_anew(void **state)
     assert_int_equal(test_server_connections(w.server), 1);
 }
 
+static void update_finds_out_that_the_node_was_deleted(void **state)
+{
+    (void)state;
+    struct node *n = start(0, "k");
+
+    until(w.updates == 1);
+    w.deleted = true;
+    n->port++;
+    control_client_report_changed(n->client);
+    until(hurried(n) && w.registers == 2 && running(n));
+    until(w.updates == 2);
+    assert_int_equal(test_server_connections(w.server), 1);
+}
+
 static void stream_without_the_node_in_it_is_begun_anew(void **state)
 {
     (void)state;
@@ -474,6 +490,65 @@ static void expired_key_is_renewed_with_the_auth_key(void **state)
     until(running(n) && w.streams == 2);
     assert_string_equal(member(w.last_stream, "NodeKey", text, sizeof(text)), key);
     assert_int_equal(test_server_connections(w.server), 1);
+}
+
+static void expired_key_without_auth_key_needs_a_person_and_an_extension_helps(void **state)
+{
+    (void)state;
+    struct node *n;
+    char json[512], node[128], expiry[TIME_TEXT_BYTES];
+
+    w.key_expiry = ev_wall_clock() + SEC / 5;
+    n = start(0, NULL);
+    until(running(n));
+    w.register_answer = "{\"AuthURL\":\"http://login.test/a/2\"}";
+    until(w.waiting_register);
+    assert_int_equal(status_of(n).state, CONTROL_NEEDS_LOGIN);
+    assert_true(status_of(n).stream_open); /* or nobody could tell us of an extension */
+    snprintf(json, sizeof(json),
+             "{\"Node\":{\"ID\":1,\"Name\":\"a.test.\",\"Key\":\"%s\",\"KeyExpiry\":\"%s\","
+             "\"Addresses\":[\"100.64.0.1/32\"],\"MachineAuthorized\":true}}",
+             member(w.last_stream, "NodeKey", node, sizeof(node)),
+             time_text_rfc3339(ev_wall_clock() + HOUR, expiry));
+    test_stream_send(w.stream, json);
+    until(running(n));
+    assert_string_equal(n->url, "");
+    until(!w.waiting_register); /* cancelled */
+    assert_int_equal(w.streams, 1);
+}
+
+static void better_auth_key_is_tried_at_once(void **state)
+{
+    (void)state;
+    struct node *n;
+
+    w.register_answer = "{\"Error\":\"invalid pre auth key\"}";
+    n = start(0, "wrong");
+    until(status_of(n).state == CONTROL_FAILED);
+    assert_non_null(strstr(status_of(n).sentence, "the auth key was refused: invalid pre auth key; trying "));
+    assert_true(status_of(n).retry_at - ev_now(w.loop) > MINUTE);
+    w.register_answer = NULL;
+    assert_int_equal(control_client_set_auth_key(n->client, "right--TLcredential"), 0);
+    until(running(n));
+    assert_non_null(strstr(w.last_register, "\"AuthKey\":\"right\""));
+}
+
+static void nonsense_in_the_stream_costs_the_connection(void **state)
+{
+    (void)state;
+    static const char *const nonsense[] = { "{\"Peers\":", "\x28\xb5\x2f\xfd", "[]", "" };
+
+    for (size_t i = 0; i < COUNT_OF(nonsense); i++) {
+        struct node *n = i ? &w.nodes[0] : start(0, "k");
+        unsigned firsts;
+
+        until(hurried(n) && running(n) && w.stream);
+        firsts = n->firsts;
+        test_stream_send(w.stream, nonsense[i]);
+        until(!running(n));
+        until(hurried(n) && n->firsts > firsts);
+    }
+    assert_int_equal(w.registers, 1);
 }
 
 static void silent_stream_is_given_up(void **state)
@@ -644,8 +719,12 @@ int main(void)
         T(nodes_share_one_fetch_of_the_key),
         T(login_link_is_shown_once_and_followed_up_with_the_same_key),
         T(deleted_node_is_registered_anew),
+        T(update_finds_out_that_the_node_was_deleted),
         T(stream_without_the_node_in_it_is_begun_anew),
         T(expired_key_is_renewed_with_the_auth_key),
+        T(expired_key_without_auth_key_needs_a_person_and_an_extension_helps),
+        T(better_auth_key_is_tried_at_once),
+        T(nonsense_in_the_stream_costs_the_connection),
         T(silent_stream_is_given_up),
         T(keepalives_are_not_maps),
         T(pings_are_answered_where_they_ask_for_it),

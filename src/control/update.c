@@ -94,6 +94,14 @@ static void send_update(struct control_client *c, time_ns now)
 
 static void failed(struct control_client *c, const char *why, time_ns now)
 {
+    int status = c->update.status;
+
+    /* "node not found": a server may keep the stream of a deleted node open and silent. A new one shows. */
+    if (c->update.ended && status >= 400 && status < 500 && status != 429) {
+        poll_stop(c);
+        c->poll_at = now;
+        client_again(c);
+    }
     c->update_failures++;
     if (c->update_failures == 1)
         log_warn(c->name, "control: %s", why);
