@@ -39,13 +39,16 @@ static void bytes_after_101_are_not_taken_whatever_the_cut(void **state)
     }
 }
 
+#define CHUNKED                                                                                       \
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n7;x=y\r\n, world\r\n0\r\nT: " \
+    "x\r\n\r\n"
+
 static void body_ends_by_length_by_chunks_or_with_the_connection(void **state)
 {
     (void)state;
     static const char *const answers[] = {
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\nhello, world",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n7;x=y\r\n, world\r\n0\r\nT: "
-        "x\r\n\r\n",
+        CHUNKED,
         "HTTP/1.0 200\nServer: x\n\nhello, world",
         "HTTP/1.1 103 Early\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\nhello, world",
     };
