@@ -325,8 +325,9 @@ int json_parse(struct span text, size_t bytes_max, struct json **out)
     if (values > JSON_VALUES_MAX)
         return JSON_E_TOO_BIG;
     root = json_loadb((const char *)text.data, text.len, JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
-    if (!root)
-        return json_error_code(&error) == json_error_out_of_memory ? -ENOMEM : JSON_E_SYNTAX;
+    if (!root) /* jansson has no words for some failed allocations, and takes others for syntax */
+        return !error.text[0] || json_error_code(&error) == json_error_out_of_memory ? -ENOMEM
+                                                                                     : JSON_E_SYNTAX;
     *out = (struct json *)(void *)root;
     return 0;
 }

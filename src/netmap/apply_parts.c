@@ -276,28 +276,25 @@ static int merge_maps(struct span old, struct span new, struct buf *out)
 int part_derp_prepare(const struct netmap *n, const struct tailcfg_map_response *r, bool first,
                       struct document **out, uint32_t *skipped)
 {
-    struct document *old = first ? NULL : n->derp_map;
+    struct document *old = first ? NULL : n->derp_map, *made = NULL;
     struct buf merged;
-    int e;
+    int e = 0;
 
-    *out = old ? document_ref(old) : NULL;
-    if (!r->derp_map.len)
+    *out = NULL;
+    if (!r->derp_map.len) {
+        *out = old ? document_ref(old) : NULL;
         return 0;
-    if (!old || (is_object(json_text_member(r->derp_map, "Regions")) &&
-                 (is_object(scores_of(r->derp_map)) || !old->derp_map.has_scores))) {
-        e = store_document(n->store, DOCUMENT_DERP_MAP, r->derp_map, out);
-    } else {
-        buf_init(&merged, 2 * TAILCFG_SMALL_BYTES_MAX);
+    }
+    buf_init(&merged, 2 * TAILCFG_SMALL_BYTES_MAX);
+    if (old && (!is_object(json_text_member(r->derp_map, "Regions")) ||
+                (!is_object(scores_of(r->derp_map)) && old->derp_map.has_scores)))
         e = merge_maps(old->text, r->derp_map, &merged);
-        if (!e)
-            e = store_document(n->store, DOCUMENT_DERP_MAP, buf_span(&merged), out);
-        buf_deinit(&merged);
-    }
-    if (e <= 0) {
-        document_unref(n->store, old);
+    if (!e)
+        e = store_document(n->store, DOCUMENT_DERP_MAP, merged.len ? buf_span(&merged) : r->derp_map, &made);
+    buf_deinit(&merged);
+    if (e < 0)
         return e;
-    }
-    ++*skipped; /* makes no sense: the old one stays */
-    *out = old;
+    *skipped += e > 0; /* makes no sense: the old one stays */
+    *out = !e ? made : old ? document_ref(old) : NULL;
     return 0;
 }

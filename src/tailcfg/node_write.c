@@ -72,18 +72,35 @@ static void put_ip(struct json_writer *w, const char *key, const struct ip *a)
         json_put_str(w, key, ip_text(a, text));
 }
 
-static void put_lists(struct json_writer *w, const struct tailcfg_node *n)
+static bool same_prefixes(const struct tailcfg_prefixes *a, const struct tailcfg_prefixes *b)
+{
+    bool same = a->count == b->count;
+
+    for (size_t i = 0; same && i < a->count; i++)
+        same = ip_prefix_equal(&a->items[i], &b->items[i]);
+    return same;
+}
+
+static void put_endpoints(struct json_writer *w, const struct tailcfg_node *n)
 {
     char text[IP_PORT_TEXT_BYTES];
 
-    put_prefixes(w, "Addresses", &n->addresses);
-    put_prefixes(w, "AllowedIPs", &n->allowed_ips);
-    if (n->primary_routes.count)
-        put_prefixes(w, "PrimaryRoutes", &n->primary_routes);
+    if (!n->endpoints.count)
+        return;
     json_array_begin(w, "Endpoints");
     for (size_t i = 0; i < n->endpoints.count; i++)
         json_put_str(w, NULL, ip_port_text(&n->endpoints.items[i], text));
     json_array_end(w);
+}
+
+static void put_lists(struct json_writer *w, const struct tailcfg_node *n)
+{
+    put_prefixes(w, "Addresses", &n->addresses);
+    if (!same_prefixes(&n->allowed_ips, &n->addresses)) /* that is what its absence means */
+        put_prefixes(w, "AllowedIPs", &n->allowed_ips);
+    if (n->primary_routes.count)
+        put_prefixes(w, "PrimaryRoutes", &n->primary_routes);
+    put_endpoints(w, n);
     if (n->tags.count) {
         json_array_begin(w, "Tags");
         for (size_t i = 0; i < n->tags.count; i++)
@@ -117,10 +134,12 @@ static void put_hostinfo(struct json_writer *w, const struct tailcfg_node *n)
     put_text(w, "Hostname", n->hostname);
     put_text(w, "OS", n->os);
     put_flag(w, "ShareeNode", n->sharee);
-    json_array_begin(w, "Services");
-    put_service(w, "peerapi4", n->peerapi4_port);
-    put_service(w, "peerapi6", n->peerapi6_port);
-    json_array_end(w);
+    if (n->peerapi4_port || n->peerapi6_port) {
+        json_array_begin(w, "Services");
+        put_service(w, "peerapi4", n->peerapi4_port);
+        put_service(w, "peerapi6", n->peerapi6_port);
+        json_array_end(w);
+    }
     json_object_end(w);
 }
 
