@@ -110,7 +110,7 @@ struct control_ops {
     /* A person must open this URL; NULL: no longer. Told again only when it changes. */
     void (*auth_url)(void *owner, const char *url);
     /* Persist these before returning 0: they are used from now on. -errno: they are not used, the client says
-     * so and tries again later. */
+     * so and tries again later. All zero after a confirmed log-out: forget the keys. */
     int (*keys_changed)(void *owner, const struct control_keys *keys);
     /* A message of the map stream, keep-alives excluded. `first`: of a new stream: it defines the full state,
      * what it does not name is gone. Borrowed until it returns. -errno: the stream is dropped and begun anew.
@@ -142,9 +142,11 @@ void control_client_stop(struct control_client *c);  /* closes the connection; m
 /* What ops.report says has changed: published soon, once, and only if a request would differ. Cheap: call it
  * as often as you like. */
 void control_client_report_changed(struct control_client *c);
-/* Used from the next registration on (a reload, a key minted with OAuth). NULL: none. -ENOMEM. */
+/* Used from now on; a registration that waits (for a person, after a refusal) begins anew with it. For a
+ * reload, or a key minted with OAuth. NULL: none. -ENOMEM. */
 NODISCARD int control_client_set_auth_key(struct control_client *c, const char *auth_key);
-/* A fresh node key and a registration now: what a person asks for, or the owner when the key expires. */
+/* A fresh node key and a registration now, because a person asks for it. A key that expires is renewed
+ * without it. */
 void control_client_login(struct control_client *c);
 /* Tells the server that this node is gone; ephemeral nodes vanish at once. Ends with ops.logged_out. */
 void control_client_logout(struct control_client *c);
