@@ -251,8 +251,10 @@ static int wait_ms(const struct ev_loop *loop, time_ns wait_max)
 {
     time_ns wait = wheel_next(&loop->wheel);
 
-    if (wait != TIME_NEVER)
-        wait = MAX(wait - ev_clock(), (time_ns)0);
+    if (wait != TIME_NEVER) {
+        wait -= ev_clock();
+        wait = MAX(wait, (time_ns)0); /* below 0 epoll_wait would sleep for ever */
+    }
     wait = MIN(wait, wait_max);
     if (wait == TIME_NEVER)
         return -1;
