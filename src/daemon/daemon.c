@@ -90,6 +90,14 @@ static void on_host(void *owner, const struct host_view *view, time_ns now)
     post_host(owner, view);
 }
 
+/* Bringing nodes up leaves holes in the heap: netmaps, handshakes, certificates. Once, not a tick. */
+static void on_settled(struct ev_timer *t, time_ns now)
+{
+    (void)t;
+    (void)now;
+    malloc_trim(0);
+}
+
 static void on_stop_timer(struct ev_timer *t, time_ns now)
 {
     struct daemon *d = CONTAINER_OF(t, struct daemon, stop_timer);
@@ -242,6 +250,8 @@ int daemon_run(const struct config *config)
     }
     d.started_at = ev_now(d.loop);
     ev_timer_init(&d.stop_timer, d.loop, on_stop_timer);
+    ev_timer_init(&d.settled_timer, d.loop, on_settled);
+    ev_timer_set(&d.settled_timer, d.started_at + DAEMON_SETTLED);
     log_info(NULL, "manytails %s: %zu service%s on %zu core%s, control server %s", MANYTAILS_VERSION,
              d.service_count, d.service_count == 1 ? "" : "s", d.shard_count, d.shard_count == 1 ? "" : "s",
              config->control_url);
@@ -255,6 +265,7 @@ int daemon_run(const struct config *config)
     }
     r = ev_loop_run(d.loop);
     ev_timer_stop(&d.stop_timer);
+    ev_timer_stop(&d.settled_timer);
     close_parts(&d);
     log_info(NULL, "stopped");
     return r ? 1 : 0;

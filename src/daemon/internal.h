@@ -80,7 +80,7 @@ struct daemon {
     struct admin *admin;
     time_ns started_at;
     bool stopping;
-    struct ev_timer stop_timer;
+    struct ev_timer stop_timer, settled_timer;
     int exit_status;
 };
 
