@@ -97,10 +97,10 @@ static const struct proxy_ops ops = { .whois = whois, .dial = dial };
 static void run(struct world *w)
 {
     for (int quiet = 0; quiet < 2;) {
-        bool moved = stream_pair_turn(w->client.pair, 0);
+        bool moved = stream_pair_turn(w->client.pair, ev_now(w->loop));
 
         for (int i = 0; i < w->dialled; i++)
-            moved |= stream_pair_turn(w->upstreams[i].pair, 0);
+            moved |= stream_pair_turn(w->upstreams[i].pair, ev_now(w->loop));
         if (ev_loop_turn(w->loop, 0))
             abort();
         quiet = moved ? 0 : quiet + 1;

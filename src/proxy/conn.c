@@ -45,7 +45,8 @@ static void on_event(struct stream *stream, unsigned events, time_ns now)
 {
     struct conn *c = stream->owner;
 
-    (void)now;
+    if ((events & STREAM_CONNECTED) && c->state == CONN_IDLE)
+        conn_deadline(c, now + c->service->idle_timeout); /* the handshake, if there was one, is done */
     if (events & STREAM_READABLE)
         c->readable = c->edge = true;
     c->writable |= (events & STREAM_WRITABLE) != 0;
@@ -213,6 +214,6 @@ void proxy_accept(struct proxy_service *service, struct stream *downstream,
     service->counters.connections++;
     service->counters.open++;
     stream_set_owner(downstream, c, on_event);
-    conn_deadline(c, ev_now(shard->loop) + service->idle_timeout);
+    conn_deadline(c, ev_now(shard->loop) + MIN(service->read_header_timeout, service->idle_timeout));
     conn_ready(c);
 }

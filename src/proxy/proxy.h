@@ -28,7 +28,7 @@
 #define PROXY_IDLE_PER_SERVICE_DEFAULT 64 /* of them for one service */
 #define PROXY_IDLE_UPSTREAM_TIMEOUT (60 * SEC)
 #define PROXY_IDLE_DOWNSTREAM_TIMEOUT (5 * MINUTE) /* kept-alive connection without a request */
-#define PROXY_HEAD_TIMEOUT (60 * SEC)              /* first byte of a head to its last */
+#define PROXY_HEAD_TIMEOUT (60 * SEC)              /* a TLS handshake; first byte of a head to its last */
 #define PROXY_CONNECT_TIMEOUT (10 * SEC)
 #define PROXY_HALF_CLOSED_TIMEOUT (30 * SEC) /* client closed its side and the upstream says nothing */
 #define PROXY_LINGER_TIMEOUT (2 * SEC)       /* after a refused request: let the client read the answer */

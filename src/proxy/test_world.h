@@ -116,9 +116,9 @@ static void run(void)
         bool moved = false;
 
         for (int i = 0; i < client_count; i++)
-            moved |= clients[i].pair && stream_pair_turn(clients[i].pair, 0);
+            moved |= clients[i].pair && stream_pair_turn(clients[i].pair, ev_now(loop));
         for (int i = 0; i < dialled; i++)
-            moved |= stream_pair_turn(upstreams[i].pair, 0);
+            moved |= stream_pair_turn(upstreams[i].pair, ev_now(loop));
         assert_int_equal(ev_loop_turn(loop, 0), 0);
         quiet = moved ? 0 : quiet + 1;
     }
