@@ -16,7 +16,7 @@ static const uint16_t allowed[] = {
 #define X(name) +1
 static_assert(COUNT_OF(allowed) == 0 TCP_STATES(X), "a state without a row");
 #undef X
-static_assert(sizeof(struct tcp_conn) <= 320, "an idle connection is small");
+static_assert(sizeof(struct tcp_conn) <= 272, "an idle connection is small");
 
 void tcp_conn_enter(struct tcp_conn *c, enum tcp_state to)
 {
@@ -82,7 +82,6 @@ struct tcp_conn *tcp_conn_new(struct netstack *ns, struct ns_peer *peer, const s
     c->local_port = key->local_port;
     c->remote_port = key->remote_port;
     c->local = (uint8_t)key->local;
-    c->hash = hash;
     c->flags = CONN_IN_TABLE | (ip_is_v4(&key->remote) ? CONN_V4 : 0);
     c->rcv_limit = MIN(RECEIVE_WINDOW_FIRST, ns->config.limits.receive_window_bytes_max);
     c->rcv_mss = c->flags & CONN_V4 ? TCP_MSS_DEFAULT_V4 : TCP_MSS_DEFAULT_V6;
@@ -99,8 +98,11 @@ struct tcp_conn *tcp_conn_new(struct netstack *ns, struct ns_peer *peer, const s
 /* Out of the table: its segments are no longer ours, its timers are over. */
 static void leave_table(struct netstack *ns, struct tcp_conn *c)
 {
-    if (c->flags & CONN_IN_TABLE)
-        flow_remove(ns, c->hash, flow_ref_make(FLOW_CONN, slab_index(&ns->conns, c)));
+    if (c->flags & CONN_IN_TABLE) {
+        struct flow_key key = tcp_conn_key(c);
+
+        flow_remove(ns, flow_hash(ns, &key), flow_ref_make(FLOW_CONN, slab_index(&ns->conns, c)));
+    }
     c->flags &= ~(CONN_IN_TABLE | CONN_IDLE_TIMER | CONN_ACK_DELAYED | CONN_ACK_NOW);
     timer_wheel_clear(&ns->wheel, &c->timer);
     list_remove(&c->ready);

@@ -537,15 +537,14 @@ struct tcp_conn {
     uint8_t state; /* enum tcp_state */
     uint8_t events;
     uint8_t reason;
-    uint32_t flags; /* CONN_* */
-    struct ip remote;
-    uint16_t local_port, remote_port;
-    uint32_t hash;
-    uint8_t local;
+    uint8_t local; /* index of the address */
     uint8_t snd_scale, rcv_scale;
     uint8_t quick_acks;
     uint8_t
         repeat_acks; /* without SACK: one ACK for every segment out of order, that is what the peer counts */
+    uint32_t flags;  /* CONN_* */
+    struct ip remote;
+    uint16_t local_port, remote_port;
     /* Receiving. */
     uint32_t rcv_nxt;
     uint32_t rcv_edge;  /* the highest right edge ever announced */
