@@ -5,9 +5,10 @@ typedef uint64_t lanes __attribute__((vector_size(32)));
 
 #define LOW_HALVES ((lanes) { 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff })
 
-static uint64_t sum_lanes(lanes low, lanes high)
+/* By pointer: how such vectors are passed depends on the machine. */
+static uint64_t sum_lanes(const lanes *low, const lanes *high)
 {
-    lanes s = low + high;
+    lanes s = *low + *high;
 
     return s[0] + s[1] + s[2] + s[3];
 }
@@ -47,7 +48,7 @@ uint64_t checksum_add(uint64_t sum, const uint8_t *data, size_t len)
         low += v & LOW_HALVES;
         high += v >> 32;
     }
-    return add_tail(shorten(sum) + shorten(sum_lanes(low, high)), data, len);
+    return add_tail(shorten(sum) + shorten(sum_lanes(&low, &high)), data, len);
 }
 
 uint64_t checksum_copy(uint64_t sum, uint8_t *out, const uint8_t *data, size_t len)
@@ -64,7 +65,7 @@ uint64_t checksum_copy(uint64_t sum, uint8_t *out, const uint8_t *data, size_t l
     }
     if (len)
         memcpy(out, data, len);
-    return add_tail(shorten(sum) + shorten(sum_lanes(low, high)), data, len);
+    return add_tail(shorten(sum) + shorten(sum_lanes(&low, &high)), data, len);
 }
 
 uint16_t checksum_fold(uint64_t sum)
