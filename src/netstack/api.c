@@ -17,32 +17,39 @@ static struct tcp_conn *conn_of(const struct netstack *ns, handle h)
 
 /* ---- opening --------------------------------------------------------------------------------------- */
 
-/* RFC 6056: a random start, then upwards; what exists or waits is skipped. False: none found. */
-static bool choose_port(struct netstack *ns, struct flow_key *key, uint32_t *hash)
+/* RFC 6056: a random start, then upwards over what exists. If all are taken, one that only waits gives way.
+ */
+static bool choose_port(struct netstack *ns, struct flow_key *key, uint32_t *hash, uint32_t *iss)
 {
     uint32_t start;
 
     ns->config.random(&start, sizeof(start));
-    for (uint32_t i = 0; i < PORT_TRIES; i++) {
-        key->local_port = (uint16_t)(EPHEMERAL_FIRST + (start + i) % EPHEMERAL_COUNT);
+    for (uint32_t i = 0; i < 2 * PORT_TRIES; i++) {
+        flow_ref ref;
+
+        key->local_port = (uint16_t)(EPHEMERAL_FIRST + (start + i % PORT_TRIES) % EPHEMERAL_COUNT);
         *hash = flow_hash(ns, key);
-        if (!flow_find(ns, key, *hash))
+        *iss = tcp_isn(ns, key);
+        ref = flow_find(ns, key, *hash);
+        if (!ref)
+            return true;
+        if (i >= PORT_TRIES && flow_ref_kind(ref) == FLOW_TIME_WAIT &&
+            time_wait_give_way(ns, time_wait_at(ns, flow_ref_slot(ref)), iss))
             return true;
     }
     return false;
 }
 
 static struct tcp_conn *open_conn(struct netstack *ns, struct ns_peer *peer, const struct flow_key *key,
-                                  uint32_t hash, void *user)
+                                  uint32_t hash, uint32_t iss)
 {
     struct tcp_conn *c = tcp_conn_new(ns, peer, key, hash);
 
     if (!c)
         return NULL;
-    c->user = user;
     c->flags |= CONN_OURS | CONN_SYN_DUE | (ns->config.sack_off ? 0 : CONN_SACK) |
                 (ns->config.timestamps_off ? 0 : CONN_TS) | (ns->config.window_scaling_off ? 0 : CONN_SCALE);
-    c->snd_una = c->snd_nxt = tcp_isn(ns, key);
+    c->snd_una = c->snd_nxt = iss;
     c->ts_offset = tcp_ts_offset(ns, key);
     tcp_conn_ready(ns, c);
     tcp_conn_idle_at(ns, c, RTO_INITIAL_MS);
@@ -57,7 +64,7 @@ int tcp_connect(struct netstack *ns, uint32_t node_index, uint64_t token, const 
     struct flow_key key = { .remote = remote->ip, .node = node_index, .remote_port = remote->port };
     struct ns_peer *peer;
     struct tcp_conn *c = NULL;
-    uint32_t hash;
+    uint32_t hash, iss;
     int r = 0;
 
     if (at < 0 || ip_is_v4(local) != ip_is_v4(&remote->ip) || !remote->port)
@@ -69,12 +76,14 @@ int tcp_connect(struct netstack *ns, uint32_t node_index, uint64_t token, const 
     key.local = (uint32_t)at;
     if (!tcp_conn_limits_allow(ns, peer))
         r = -EMFILE;
-    else if (!choose_port(ns, &key, &hash))
+    else if (!choose_port(ns, &key, &hash, &iss))
         r = -EADDRNOTAVAIL;
-    else if (!(c = open_conn(ns, peer, &key, hash, user)))
+    else if (!(c = open_conn(ns, peer, &key, hash, iss)))
         r = -ENOMEM;
-    else
+    if (c) {
+        c->user = user;
         *out = slab_handle(&ns->conns, c);
+    }
     ns_peer_release(ns, peer);
     ns_leave(ns);
     return r;
@@ -188,6 +197,7 @@ void tcp_fin_queue(struct netstack *ns, struct tcp_conn *c)
     }
     c->flags |= CONN_SHUT;
     tcp_conn_enter(c, c->state == TCP_CLOSE_WAIT ? TCP_LAST_ACK : TCP_FIN_WAIT_1);
+    tcp_tx_arm(ns, c); /* the window may be shut: then it is probed */
     tcp_conn_ready(ns, c);
 }
 

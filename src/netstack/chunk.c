@@ -5,9 +5,10 @@
 
 static const uint32_t class_bytes[CHUNK_CLASSES] = { 2048, 16384, 65536 };
 
-/* Free objects are kept only as many as are in use, and at least a few. */
-#define KEPT_MIN 4u
-#define KEPT_MAX 64u
+/* Free objects are kept, up to so many bytes of a size; fewer when none is in use. Without this a bulk
+ * transfer gives memory back to the system and takes it again for every window. */
+#define KEPT_BYTES_BUSY (1u << 20)
+#define KEPT_BYTES_IDLE (128u << 10)
 
 void *cache_alloc(struct object_cache *c)
 {
@@ -24,27 +25,29 @@ void *cache_alloc(struct object_cache *c)
     return object;
 }
 
+static void drop_one(struct object_cache *c)
+{
+    void *object = c->free;
+
+    memcpy(&c->free, object, sizeof(c->free));
+    c->kept--;
+    free(object);
+}
+
 void cache_release(struct object_cache *c, void *object)
 {
     c->used--;
-    if (c->kept >= MIN(MAX(c->used, KEPT_MIN), KEPT_MAX)) {
-        free(object);
-        return;
-    }
     memcpy(object, &c->free, sizeof(c->free));
     c->free = object;
     c->kept++;
+    while (c->kept * c->bytes > (c->used ? KEPT_BYTES_BUSY : KEPT_BYTES_IDLE))
+        drop_one(c);
 }
 
 void cache_deinit(struct object_cache *c)
 {
-    while (c->free) {
-        void *object = c->free;
-
-        memcpy(&c->free, object, sizeof(c->free));
-        free(object);
-    }
-    c->kept = 0;
+    while (c->free)
+        drop_one(c);
 }
 
 uint32_t chunk_memory(const struct chunk *c)

@@ -397,6 +397,9 @@ struct time_wait_record *time_wait_at(const struct netstack *ns, uint32_t slot);
 void time_wait_forget(struct netstack *ns, struct time_wait_record *r);
 void time_wait_segment(struct netstack *ns, struct time_wait_record *r, const struct inner_packet *p,
                        struct tcp_segment *s);
+/* We want to connect with its ports. True: it is gone, *iss is where to begin (RFC 6191 for the active side).
+ */
+bool time_wait_give_way(struct netstack *ns, struct time_wait_record *r, uint32_t *iss);
 void time_wait_expire(struct netstack *ns);
 uint32_t time_wait_deadline(const struct netstack *ns, bool *any);
 void time_wait_purge(struct netstack *ns, uint32_t node, int local, const uint64_t *token);

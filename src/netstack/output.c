@@ -341,8 +341,13 @@ bool tcp_conn_pull(struct netstack *ns, struct tcp_conn *c, size_t count_max, st
         pull_syn(ns, c, out);
         return true;
     }
-    if (c->state < TCP_ESTABLISHED || !tcp_conn_has_output(ns, c))
+    if (c->state < TCP_ESTABLISHED)
         return false;
+    if (!tcp_conn_has_output(ns, c)) {
+        if (c->tx)
+            tcp_tx_arm(ns, c); /* what keeps it may be the window: then it must be probed */
+        return false;
+    }
     opts = span_make(bytes, options(ns, c, bytes));
     if (c->tx && pull_data(ns, c, (uint32_t)MIN(count_max, NETSTACK_SEGMENTS_MAX), opts, out)) {
         c->flags &= ~CONN_PROBE;
@@ -352,7 +357,7 @@ bool tcp_conn_pull(struct netstack *ns, struct tcp_conn *c, size_t count_max, st
         return true;
     }
     if (c->tx)
-        tcp_tx_arm(ns, c); /* what keeps it may be the window: then it must be probed */
+        tcp_tx_arm(ns, c);
     if (!probe && !(c->flags & CONN_ACK_NOW))
         return false;
     c->flags &= ~CONN_PROBE;

@@ -358,6 +358,11 @@ SCRIPT(a_shut_window_is_probed_until_it_opens, "established\n"
                                                "in A seq 1 ack 1 win 2000; out PA seq 1 len 1000\n"
                                                "in A seq 1 ack 1001; idle\n")
 
+SCRIPT(an_end_waits_for_the_window_too, "established\n"
+                                        "in A seq 1 ack 1 win 0; shutdown; none\n"
+                                        "at +200; out A seq 0 ack 1; in A seq 1 ack 1 win 100; out FA seq 1\n"
+                                        "in A seq 1 ack 2; state FIN_WAIT_2; idle\n")
+
 SCRIPT(a_peer_that_does_not_answer_probes_is_dead, "established\n"
                                                    "in A seq 1 ack 1 win 0; write 1000; none\n"
                                                    "at +130000; skip; at +60000; skip; closed timed; idle\n")
@@ -583,6 +588,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(more_waits_while_something_is_on_its_way),
     cmocka_unit_test(a_scaled_window_is_kept_to),
     cmocka_unit_test(a_shut_window_is_probed_until_it_opens),
+    cmocka_unit_test(an_end_waits_for_the_window_too),
     cmocka_unit_test(a_peer_that_does_not_answer_probes_is_dead),
     cmocka_unit_test(a_silent_peer_is_given_up_after_two_minutes),
     cmocka_unit_test(a_small_mss_is_obeyed_within_reason),

@@ -6,6 +6,7 @@
 
 /* A new connection on an old pair of ports starts this far behind everything the old one sent. */
 #define ISN_GAP 128000u
+#define REUSE_MS 1000u /* our own side may reuse after this: its timestamps have moved on */
 
 static struct time_wait_record *record(const struct time_wait *tw, uint64_t number)
 {
@@ -192,6 +193,23 @@ static bool may_reuse(const struct time_wait_record *r, const struct tcp_segment
     return seq_after(s->seq, r->rcv_nxt);
 }
 
+static uint32_t isn_behind(struct netstack *ns, const struct time_wait_record *r)
+{
+    uint32_t iss = tcp_isn(ns, &r->key);
+
+    return seq_after(iss, r->snd_nxt + ISN_GAP) ? iss : r->snd_nxt + ISN_GAP;
+}
+
+bool time_wait_give_way(struct netstack *ns, struct time_wait_record *r, uint32_t *iss)
+{
+    if (!r->has_ts || r->expires_ms - ns->now_ms > TIME_WAIT_MS - REUSE_MS)
+        return false;
+    *iss = isn_behind(ns, r);
+    ns->counters.time_wait_reused++;
+    time_wait_forget(ns, r);
+    return true;
+}
+
 void time_wait_segment(struct netstack *ns, struct time_wait_record *r, const struct inner_packet *p,
                        struct tcp_segment *s)
 {
@@ -202,10 +220,8 @@ void time_wait_segment(struct netstack *ns, struct time_wait_record *r, const st
     if (s->flags & TCP_RST)
         return;
     if ((s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && may_reuse(r, s)) {
-        uint32_t iss = tcp_isn(ns, &s->key);
+        uint32_t iss = isn_behind(ns, r);
 
-        if (!seq_after(iss, r->snd_nxt + ISN_GAP))
-            iss = r->snd_nxt + ISN_GAP;
         ns->counters.time_wait_reused++;
         time_wait_forget(ns, r);
         syn_received(ns, p, s, iss);
