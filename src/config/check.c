@@ -3,6 +3,9 @@
 #include <ctype.h>
 #include <stdio.h>
 
+#include "control/control.h"
+#include "proxy/proxy.h"
+
 static bool set(const char *text)
 {
     return text && *text;
@@ -61,6 +64,17 @@ static void check_certificate(struct config *c, const struct config_service *s, 
                 at);
 }
 
+static void check_upstream(struct config *c, const struct config_service *s, const char *at)
+{
+    char why[PROXY_WHY_BYTES];
+
+    if (set(s->upstream_tcp_address) && set(s->upstream_unix_address))
+        return; /* said below */
+    if (!proxy_upstream_check(s->upstream, set(s->upstream_tcp_address) ? s->upstream_tcp_address : NULL,
+                              set(s->upstream_unix_address) ? s->upstream_unix_address : NULL, why))
+        problem(c, "%sinvalid destination URL \"%s\": %s", at, s->upstream, why);
+}
+
 static void check_service(struct config *c, const struct config_service *s, size_t index, bool named,
                           bool from_file)
 {
@@ -77,6 +91,8 @@ static void check_service(struct config *c, const struct config_service *s, size
                 : named   ? "%supstream is required"
                           : "%stsnsrv requires a destination URL",
                 at);
+    else
+        check_upstream(c, s, at);
     check_certificate(c, s, at);
     if (set(s->upstream_tcp_address) && set(s->upstream_unix_address))
         problem(
@@ -92,8 +108,11 @@ static void check_service(struct config *c, const struct config_service *s, size
 
 void config_check(struct config *c, bool from_file)
 {
+    const char *url_fault = c->control_url ? control_url_check(span_from_str(c->control_url)) : NULL;
     bool named = from_file || c->service_count != 1 || c->services[0].line < 0;
 
+    if (url_fault)
+        problem(c, "TS_URL \"%s\": %s", c->control_url, url_fault);
     if (from_file && !c->service_count)
         problem(c, "configuration must define at least one service");
     for (size_t i = 0; i < c->service_count; i++) {

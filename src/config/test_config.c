@@ -68,6 +68,14 @@ static void single_service_command_lines(void **state)
     assert_int_equal(LOAD(&c, "-name", "foo", "-plaintext", "http://a", "-ephemeral"), CONFIG_INVALID);
     assert_true(says(&c.problems, "requires a destination URL"));
     config_free(&c);
+    assert_int_equal(LOAD(&c, "-name", "foo", "-plaintext", "::--example.com"), CONFIG_INVALID);
+    assert_true(says(&c.problems, "invalid destination URL \"::--example.com\""));
+    config_free(&c);
+    setenv("TS_URL", "ftp://control.example", 1);
+    assert_int_equal(LOAD(&c, "-name", "foo", "-plaintext", "http://a"), CONFIG_INVALID);
+    assert_true(says(&c.problems, "TS_URL \"ftp://control.example\""));
+    config_free(&c);
+    unsetenv("TS_URL");
     assert_int_equal(LOAD(&c, "-name", "foo", "-certificateFile", "x", "http://a"), CONFIG_INVALID);
     assert_true(says(&c.problems, "the other must be provided"));
     config_free(&c);

@@ -118,6 +118,9 @@ struct proxy_service;
 /* 0, -ENOMEM, or PROXY_E_CONFIG with a sentence in `why` (which setting, what is wrong, what to write
  * instead). */
 enum proxy_outcome { PROXY_E_CONFIG = 1 };
+/* The same judgement of the destination alone, for the configuration's check. Overrides may be NULL. */
+bool proxy_upstream_check(const char *upstream, const char *upstream_tcp_addr, const char *upstream_unix_addr,
+                          char why[PROXY_WHY_BYTES]);
 NODISCARD int proxy_service_new(struct proxy_service **out, struct proxy_shard *shard,
                                 const struct proxy_service_config *config, const struct proxy_ops *ops,
                                 void *ctx, char why[PROXY_WHY_BYTES]);

@@ -1,5 +1,7 @@
 #include "proxy/url.h"
 
+#include "proxy/proxy.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -196,4 +198,14 @@ void destination_free(struct destination *d)
     free(d->dial_host);
     free(d->text);
     *d = (struct destination) { 0 };
+}
+
+bool proxy_upstream_check(const char *upstream, const char *upstream_tcp_addr, const char *upstream_unix_addr,
+                          char why[PROXY_WHY_BYTES])
+{
+    struct destination d;
+    bool good = destination_parse(&d, upstream, upstream_tcp_addr, upstream_unix_addr, why, PROXY_WHY_BYTES);
+
+    destination_free(&d);
+    return good;
 }
