@@ -47,7 +47,7 @@ format: ## format every C file
 fuzz: | test-packages ## run every fuzz target for FUZZ_SECONDS each
 	@FUZZ_DIR=$(FUZZ) FUZZ_SECONDS=$(FUZZ_SECONDS) CLANG=$(CLANG) tools/run-fuzzers
 
-bench: all ## measure against the peers (see bench/README.md)
+bench: all | test-packages ## measure against the peers (see bench/README.md)
 	bench/run
 
 install: all ## install under PREFIX (DESTDIR is honoured)
