@@ -181,6 +181,8 @@ struct node_peer {
     struct node_shard *local_shard; /* the peer is a node of this process; NULL: it is not */
     handle local_node;
     uint64_t bytes_in, bytes_out;
+    struct public_key disco_key; /* in use: the netmap's, or what the peer told since */
+    uint8_t disco_keys_told;
     time_ns last_seen;    /* an authenticated packet */
     bool waits_for_relay; /* has output, and the relay's queue is full */
 };

@@ -50,6 +50,11 @@ void peer_update(struct node_peer *p, const struct netmap_peer *info, time_ns no
         .endpoint_count = node->endpoints.count,
     };
 
+    if (!old || !public_key_equal(&old->node.disco_key, &node->disco_key)) {
+        p->disco_key = node->disco_key;
+        p->disco_keys_told = 0;
+    }
+    facts.disco_key = p->disco_key;
     p->info = netmap_peer_ref(info);
     underlay_peer_set(p->underlay, &facts, now); /* before the old endpoints go */
     netmap_peer_unref(p->node->shard->process->store, old);

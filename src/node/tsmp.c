@@ -12,6 +12,7 @@
 #define TSMP_REJECT_MAYBE_BROKEN 1
 #define IP_HEADERS_BYTES_MAX 40
 #define TSMP_BYTES_MAX 64
+#define TSMP_DISCO_KEYS_MAX 8 /* told by one peer since the netmap last named its key */
 #define TTL 64
 
 static uint16_t checksum_of(struct span header)
@@ -92,7 +93,8 @@ static void on_reject(struct node_peer *from, const struct packet_info *info, st
     netstack_reject(from->node->shard->netstack, &flow);
 }
 
-/* A peer that restarted tells its new disco key before control does. */
+/* A peer that restarted tells its new disco key before control does. Each key takes a place in a table that
+ * all nodes share, so a peer may change it a few times until the netmap confirms one. */
 static void on_disco_key(struct node_peer *from, struct reader *r, time_ns now)
 {
     const struct tailcfg_node *node = &from->info->node;
@@ -101,8 +103,13 @@ static void on_disco_key(struct node_peer *from, struct reader *r, time_ns now)
                                          .endpoint_count = node->endpoints.count };
 
     reader_copy(r, &facts.disco_key, sizeof(facts.disco_key));
-    if (r->failed || public_key_is_zero(&facts.disco_key))
+    if (r->failed || public_key_is_zero(&facts.disco_key) ||
+        public_key_equal(&facts.disco_key, &from->disco_key))
         return;
+    if (from->disco_keys_told >= TSMP_DISCO_KEYS_MAX)
+        return;
+    from->disco_keys_told++;
+    from->disco_key = facts.disco_key;
     if (underlay_node_knows(from->node->underlay, &facts.disco_key, true) == 0)
         underlay_peer_set(from->underlay, &facts, now);
 }
