@@ -51,6 +51,7 @@ bench: all | test-packages ## measure against the peers (see bench/README.md)
 	bench/run
 
 install: all ## install under PREFIX (DESTDIR is honoured)
+	@meson configure $(BUILD)/release --prefix=$(PREFIX)
 	DESTDIR=$(DESTDIR) meson install -C $(BUILD)/release
 
 ci: ## what the continuous integration runs
