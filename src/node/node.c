@@ -474,7 +474,6 @@ static void on_join_timer(struct ev_timer *t, time_ns now)
     struct node *n = CONTAINER_OF(t, struct node, join_timer);
 
     (void)now;
-    n->late = true;
     log_warn(n->name, "has not joined the tailnet yet, still trying: %s", n->sentence);
 }
 
