@@ -7,13 +7,9 @@
 
 /* ---- who is asking --------------------------------------------------------------------- */
 
-struct caps_sink {
-    struct proxy_identity *out;
-};
-
 static void add_cap(void *ctx, struct span name, struct span values)
 {
-    struct proxy_identity *out = ((struct caps_sink *)ctx)->out;
+    struct proxy_identity *out = ctx;
 
     (void)values;
     for (uint8_t i = 0; i < out->cap_count; i++)
@@ -55,7 +51,7 @@ static bool whois(void *ctx, const struct ip_port *peer, struct proxy_identity *
         out->tags[out->tag_count++] = who.peer->node.tags.items[i];
     for (size_t i = 0; i < who.peer->node.caps.count && i < PROXY_IDENTITY_LIST_MAX; i++)
         out->node_caps[out->node_cap_count++] = who.peer->node.caps.items[i].name;
-    netmap_caps(n->netmap, who.peer, NULL, add_cap, &(struct caps_sink) { out });
+    netmap_caps(n->netmap, who.peer, NULL, add_cap, out);
     return true;
 }
 
