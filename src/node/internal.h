@@ -154,8 +154,9 @@ struct node {
     struct wireguard_node *wireguard; /* NULL until there is a node key */
     struct underlay_node *underlay;
     struct relay_node *relay;
-    uint16_t home_region;
-    struct list peers; /* struct node_peer */
+    uint16_t home_region;    /* where our relay connection is, or is being made */
+    uint16_t home_announced; /* what control may tell peers: it has answered there */
+    struct list peers;       /* struct node_peer */
     struct table peers_by_key;
 
     struct proxy_service *proxy;
@@ -203,6 +204,9 @@ struct node_peer *peer_of_token(struct node_shard *s, uint64_t token); /* NULL: 
 uint32_t node_index(const struct node *n);
 struct node *node_of_index(struct node_shard *s, uint32_t index); /* NULL: gone */
 void node_report_changed(struct node *n, unsigned what);
+/* A frame came from this region. Peers hear of a home only now: told earlier, one that is quick sends its
+ * first handshake to a relay that does not know us yet, and waits five seconds for its retry. */
+void node_relay_heard(struct node *n, uint16_t region);
 
 /* relays.c: the node's relay connections */
 NODISCARD int relay_open(struct node *n);

@@ -117,6 +117,7 @@ static void data_path_down(struct node *n)
     unknown_forget(n);
     relay_node_free(n->relay);
     n->relay = NULL;
+    n->home_region = 0; /* chosen anew for the next connection; what was announced stands until then */
     wireguard_node_free(n->wireguard);
     n->wireguard = NULL;
     underlay_node_free(n->underlay);
@@ -205,7 +206,7 @@ static void report_netinfo(const struct node *n, struct report_scratch *scratch)
         .working_ipv6 = yes_or_no(report->v6),
         .os_has_ipv6 = yes_or_no(report->os_has_v6),
         .working_udp = yes_or_no(report->udp),
-        .preferred_derp = n->home_region,
+        .preferred_derp = n->home_announced,
         .latencies = scratch->latencies,
     };
     for (size_t i = 0; i < report->latency_count && count + 2 <= COUNT_OF(scratch->latencies); i++) {
@@ -236,7 +237,7 @@ static void on_report(void *owner, struct control_report *out)
     if (!n->underlay)
         return;
     report_netinfo(n, scratch);
-    if (n->home_region)
+    if (n->home_announced)
         out->hostinfo.netinfo = &scratch->netinfo;
 }
 
@@ -250,6 +251,14 @@ static void adopt_home(struct node *n)
     log_debug(n->name, "home relay region is %u now", home);
     n->home_region = home;
     relay_node_set_home(n->relay, home, ev_now(n->shard->loop));
+}
+
+void node_relay_heard(struct node *n, uint16_t region)
+{
+    if (region != n->home_region || region == n->home_announced)
+        return;
+    n->home_announced = region;
+    control_client_report_changed(n->control);
 }
 
 void node_report_changed(struct node *n, unsigned what)

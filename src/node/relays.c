@@ -14,6 +14,7 @@ static void on_received(void *ctx, uint16_t region, const struct public_key *fro
 static void on_heard(void *ctx, uint16_t region, time_ns now)
 {
     underlay_relay_heard(((struct node *)ctx)->underlay, region, now);
+    node_relay_heard(ctx, region);
 }
 
 static void on_trouble(void *ctx, uint16_t region, time_ns now)
