@@ -84,12 +84,15 @@ spawn() {
 
 # daemon_pid NAME: the id of a daemon that spawn started; fails when it ended.
 daemon_pid() {
-  local pid start
+  local pid start status
   [[ -f $LAB_DIR/$1.pid ]] || return 1
   read -r pid start <"$LAB_DIR/$1.pid" || return 1
   [[ -n $start && $(start_time "$pid") == "$start" ]] || return 1
-  # A zombie has ended; its parent has not looked yet.
-  ! grep -q '^State:[[:space:]]*Z' "/proc/$pid/status" 2>/dev/null || return 1
+  # A zombie has ended, its parent has not looked yet; but while it has other threads, they hold its sockets.
+  status=$(cat "/proc/$pid/status" 2>/dev/null) || return 1
+  if grep -q '^State:[[:space:]]*Z' <<<"$status" && grep -qE '^Threads:[[:space:]]*[01]$' <<<"$status"; then
+    return 1
+  fi
   echo "$pid"
 }
 
