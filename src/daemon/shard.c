@@ -141,6 +141,7 @@ static int service_new(struct daemon_shard *shard, struct daemon_service *s, cha
         .certificate_file = or_null(c->certificate_file),
         .key_file = or_null(c->key_file),
         .suppress_whois = c->suppress_whois,
+        .host_network_only = c->suppress_tailnet_dialer,
         .join_timeout = c->timeout,
     };
     int r = 1;

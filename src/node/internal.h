@@ -130,7 +130,7 @@ struct node_shard {
 struct node {
     struct node_shard *shard;
     char *name, *control_url, *state_directory;
-    bool ephemeral, suppress_whois, name_checked, registered, started, stopping;
+    bool ephemeral, suppress_whois, host_network_only, name_checked, registered, started, stopping;
     struct ip_port listen;
     time_ns join_timeout;
     const struct node_ops *ops;

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/utsname.h>
 
 #define SAVE_DELAY (2 * SEC)   /* a netmap is written this long after it changed, the first one at once, */
 #define SAVE_JITTER (8 * SEC)  /* and up to this much later, so that N nodes do not write together */
@@ -39,10 +38,7 @@ uint32_t node_index(const struct node *n)
 
 struct node *node_of_index(struct node_shard *s, uint32_t index)
 {
-    uint32_t at = index;
-    struct node *n = slab_next(&s->nodes, &at);
-
-    return n && node_index(n) == index ? n : NULL;
+    return slab_at(&s->nodes, index);
 }
 
 /* ---- state ---------------------------------------------------------------------------- */
@@ -580,12 +576,10 @@ static int keys_open(struct node *n, char why[NODE_WHY_BYTES])
     if (r)
         return r > 0 ? 1 : r;
     r = state_load(n->store, n->control_url, &n->keys, why);
-    if (r == STATE_E_DAMAGED) {
+    if (r == STATE_E_DAMAGED)
         log_error(n->name, "%s. Starting with new keys: the node will register anew", why);
-        r = 0;
-    }
-    /* Machine and disco key are on disk before anybody hears of them. */
-    return r ? r : state_save(n->store, n->control_url, &n->keys);
+    /* New machine and disco keys are on disk before anybody hears of them. */
+    return r > 0 ? state_save(n->store, n->control_url, &n->keys) : r;
 }
 
 static int open_parts(struct node *n, const struct node_config *c, char why[NODE_WHY_BYTES])
@@ -620,6 +614,7 @@ int node_new(struct node **out, struct node_shard *s, const struct node_config *
     n->ctx = ctx;
     n->ephemeral = c->ephemeral;
     n->suppress_whois = c->suppress_whois;
+    n->host_network_only = c->host_network_only;
     n->listen = c->listen;
     n->join_timeout = c->join_timeout;
     list_init(&n->peers);

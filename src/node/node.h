@@ -83,7 +83,8 @@ struct node_config {
     struct ip_port listen;                   /* ip_is_none: every address of the node */
     const char *certificate_file, *key_file; /* NULL: plain HTTP */
     bool suppress_whois;
-    time_ns join_timeout; /* after this long without a netmap it is reported as late; it keeps trying */
+    bool host_network_only; /* upstreams are never looked for on the tailnet */
+    time_ns join_timeout;   /* after this long without a netmap it is reported as late; it keeps trying */
     struct proxy_service_config proxy;
 };
 

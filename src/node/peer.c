@@ -60,6 +60,12 @@ void peer_update(struct node_peer *p, const struct netmap_peer *info, time_ns no
     netmap_peer_unref(p->node->shard->process->store, old);
 }
 
+/* Asked again before a handshake, because the other node may have got its key after this peer was made. */
+bool peer_is_local(struct node_peer *p)
+{
+    return p->local_shard || process_find(p->node->shard->process, &p->key, &p->local_shard, &p->local_node);
+}
+
 static int peer_init(struct node_peer *p, struct node *n, const struct netmap_peer *info)
 {
     int r;
@@ -72,9 +78,7 @@ static int peer_init(struct node_peer *p, struct node *n, const struct netmap_pe
         list_remove(&p->link);
         return r;
     }
-    if (process_find(n->shard->process, &p->key, &p->local_shard, &p->local_node))
-        log_debug(n->name, "peer %.*s is a node of this process", (int)info->node.name.len,
-                  info->node.name.data);
+    peer_is_local(p);
     r = wireguard_peer_new(&p->wireguard, n->wireguard, &p->key, p);
     if (!r)
         r = underlay_peer_new(&p->underlay, n->underlay, &p->key, p);
@@ -100,12 +104,6 @@ struct node_peer *peer_for(struct node *n, const struct netmap_peer *info)
     }
     peer_update(p, info, ev_now(n->shard->loop));
     return p;
-}
-
-/* Asked before a handshake, because the other node may have got its key after this peer was made. */
-bool peer_is_local(struct node_peer *p)
-{
-    return p->local_shard || process_find(p->node->shard->process, &p->key, &p->local_shard, &p->local_node);
 }
 
 struct node_peer *peer_get(struct node *n, const struct public_key *key)

@@ -93,7 +93,7 @@ static int dial(void *ctx, const char *host, uint16_t port, struct stream **out)
     struct node *n = ctx;
     struct ip_port to = { .port = port };
 
-    if (!find_tailnet_host(n, host, &to.ip))
+    if (n->host_network_only || !find_tailnet_host(n, host, &to.ip))
         return 1;
     return inner_stream_connect(out, n, &to, ev_now(n->shard->loop));
 }

@@ -233,6 +233,8 @@ static void ul_path_changed(void *ctx, struct underlay_peer *peer, enum underlay
     netstack_path_changed(s->netstack, node_index(p->node), peer_token(p),
                           path == UNDERLAY_PATH_DIRECT ? NETSTACK_PATH_DIRECT : NETSTACK_PATH_RELAY, epoch,
                           ev_now(s->loop));
+    if (p->waits_for_relay)
+        tunnel_output(p); /* the other way may have room */
     log_debug(p->node->name, "path to %.*s is %s now", (int)p->info->node.name.len, p->info->node.name.data,
               path == UNDERLAY_PATH_DIRECT ? "direct" : "the relay");
 }

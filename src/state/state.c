@@ -225,7 +225,7 @@ int state_load(struct state_store *s, const char *control_url, struct state_keys
         *out = (struct state_keys) { 0 };
         secret_key_generate(&out->machine);
         secret_key_generate(&out->disco);
-        return r == -ENOENT ? 0 : r;
+        return r == -ENOENT ? STATE_E_FRESH : r;
     }
     if (r)
         snprintf(why, STATE_WHY_BYTES, "%s/%s cannot be read: %s", s->path, KEYS_FILE, err_text(r));

@@ -34,14 +34,16 @@ struct state_keys {
 enum state_outcome {
     STATE_E_IN_USE = 1, /* another process holds the folder */
     STATE_E_DAMAGED,    /* state_load: the file was set aside, `why` names it; fresh keys were made */
+    STATE_E_FRESH,      /* state_load: there is no file yet; fresh keys were made */
 };
 
 /* Makes the folder if it is not there and locks it. 0, STATE_E_IN_USE, -errno; `why` says it in words. */
 NODISCARD int state_open(struct state_store **out, const char *directory, char why[STATE_WHY_BYTES]);
 void state_close(struct state_store *s); /* NULL is fine */
 
-/* The keys for this control server; fresh machine and disco keys if there are none yet (not yet written).
- * A node key of another control server is not used. 0, STATE_E_DAMAGED, -errno. The caller wipes *out. */
+/* The keys for this control server; where it made fresh machine and disco keys, the caller saves them. A node
+ * key of another control server is not used, and stays on disk until state_save. 0, STATE_E_FRESH,
+ * STATE_E_DAMAGED, -errno. The caller wipes *out. */
 NODISCARD int state_load(struct state_store *s, const char *control_url, struct state_keys *out,
                          char why[STATE_WHY_BYTES]);
 /* On disk when it returns 0. -errno: the old file is as it was. */

@@ -51,7 +51,7 @@ static void keys_come_back(void **state)
     char path[96];
     struct stat st;
 
-    assert_int_equal(state_load(s, URL, &first, why), 0);
+    assert_int_equal(state_load(s, URL, &first, why), STATE_E_FRESH);
     secret_key_generate(&first.node);
     memset(&first.old_node, 7, sizeof(first.old_node));
     assert_int_equal(state_save(s, URL, &first), 0);
@@ -73,12 +73,14 @@ static void another_server_starts_without_node_key(void **state)
     struct state_keys first, other;
     uint8_t zero[KEY_BYTES] = { 0 };
 
-    assert_int_equal(state_load(s, URL, &first, why), 0);
+    assert_int_equal(state_load(s, URL, &first, why), STATE_E_FRESH);
     secret_key_generate(&first.node);
     assert_int_equal(state_save(s, URL, &first), 0);
     assert_int_equal(state_load(s, "https://other.example", &other, why), 0);
     assert_memory_equal(&first.machine, &other.machine, KEY_BYTES);
     assert_memory_equal(other.node.bytes, zero, KEY_BYTES);
+    assert_int_equal(state_load(s, URL, &other, why), 0); /* looking did not cost the first one's key */
+    assert_memory_equal(&first.node, &other.node, KEY_BYTES);
     state_close(s);
 }
 
@@ -126,7 +128,7 @@ static void a_damaged_file_is_set_aside(void **state)
     ssize_t len;
     int fd;
 
-    assert_int_equal(state_load(s, URL, &keys, why), 0);
+    assert_int_equal(state_load(s, URL, &keys, why), STATE_E_FRESH);
     secret_key_generate(&keys.node);
     assert_int_equal(state_save(s, URL, &keys), 0);
     snprintf(path, sizeof(path), "%s/manytails.state", directory);
