@@ -94,6 +94,8 @@ static void check_service(struct config *c, const struct config_service *s, size
     else
         check_upstream(c, s, at);
     check_certificate(c, s, at);
+    if (s->upstream_allow_insecure_ciphers)
+        notice(c, "%supstreamAllowInsecureCiphers is ignored by this version", at);
     if (set(s->upstream_tcp_address) && set(s->upstream_unix_address))
         problem(
             c, "%scan only proxy to one address at a time, pass either -upstreamUnixAddr or -upstreamTCPAddr",
@@ -113,6 +115,8 @@ void config_check(struct config *c, bool from_file)
 
     if (url_fault)
         problem(c, "TS_URL \"%s\": %s", c->control_url, url_fault);
+    if (set(c->prometheus_address))
+        notice(c, "prometheusAddr is ignored: metrics are not served by this version");
     if (from_file && !c->service_count)
         problem(c, "configuration must define at least one service");
     for (size_t i = 0; i < c->service_count; i++) {

@@ -27,8 +27,9 @@ static void bad_flag(struct command_line *l, const char *text, struct span what)
 
 /* ---- -service "key=value,..." ------------------------------------------------------ */
 
-/* The next piece of a list at its commas; "\," is a comma of the value. Copies to out. */
-static bool next_piece(struct span *rest, char *out, size_t size)
+/* Takes the next piece of a list off its front; "\\," is a comma of the value. *more: a comma followed, so
+ * there is another piece, be it empty. False: longer than the room. */
+static bool next_piece(struct span *rest, char *out, size_t size, bool *more)
 {
     size_t n = 0, i = 0;
 
@@ -39,6 +40,7 @@ static bool next_piece(struct span *rest, char *out, size_t size)
             out[n++] = (char)rest->data[i];
     }
     out[n] = 0;
+    *more = i < rest->len;
     *rest = span_slice(*rest, i + 1, rest->len);
     return i < size;
 }
@@ -95,8 +97,7 @@ static int add_service(struct command_line *l, struct span text)
     while (more) {
         int r;
 
-        more = text.len > 0;
-        if (!next_piece(&text, piece, sizeof(piece))) {
+        if (!next_piece(&text, piece, sizeof(piece), &more)) {
             bad_flag(l, "a -service value is longer than 4095 bytes", SPAN_NONE);
             return 0;
         }
@@ -104,7 +105,6 @@ static int add_service(struct command_line *l, struct span text)
         if (r < 0)
             return r;
         l->bad |= r > 0;
-        more = text.len > 0;
     }
     if (!*s->name)
         bad_flag(l, "service definition: tsnsrv needs a -name", SPAN_NONE);
