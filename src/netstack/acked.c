@@ -126,6 +126,8 @@ void tcp_acked(struct netstack *ns, struct tcp_conn *c, struct tcp_segment *s)
     if (!tx)
         return;
     facts.fack = tx->fack;
+    if (tx->phase == PHASE_RECOVERY && c->cwnd > tcp_in_flight(c))
+        facts.unused = c->cwnd - tcp_in_flight(c);
     tx->heard_ms = ns->now_ms;
     duplicate =
         tx->record_count && s->ack == una && !s->data.len && !changed && !(s->flags & (TCP_SYN | TCP_FIN));

@@ -18,12 +18,69 @@ static void add(struct tcp_conn *c, uint32_t bytes)
     c->cwnd = MIN(c->cwnd + MIN(bytes, CWND_MAX), CWND_MAX);
 }
 
+/* ---- HyStart++ (RFC 9406) ------------------------------------------------------------------------
+ *
+ * Slow start that ends when round trips get longer, before the queue overflows: a quarter of the speed for a
+ * few rounds, then congestion avoidance, unless the delay goes away again. Only until the first loss, so
+ * its state may lie where the algorithm keeps its own afterwards.
+ */
+#define HYSTART_THRESHOLD_MIN_US 4000u
+#define HYSTART_THRESHOLD_MAX_US 16000u
+#define HYSTART_SAMPLES 8u
+#define HYSTART_DIVISOR 4u
+#define HYSTART_ROUNDS 5u
+
+struct hystart {
+    uint32_t round_end;           /* a round is over when this is acknowledged */
+    uint32_t last_us, current_us; /* least RTT of the round before and of this one; 0: none */
+    uint32_t baseline_us;         /* when it became careful; 0: it is not */
+    uint32_t samples;
+    uint32_t rounds; /* spent carefully */
+};
+static_assert(sizeof(struct hystart) <= sizeof(((struct tcp_conn *)0)->cc), "HyStart's state fits");
+
+static bool first_slow_start(const struct tcp_conn *c)
+{
+    return c->ssthresh == UINT32_MAX;
+}
+
+static void hystart_round(struct tcp_conn *c, uint32_t rtt_us, uint32_t now_ms)
+{
+    struct hystart *h = (struct hystart *)c->cc;
+    uint32_t threshold;
+
+    (void)now_ms;
+    if (!first_slow_start(c))
+        return;
+    if (!h->round_end || !seq_before(c->snd_una, h->round_end)) {
+        h->round_end = c->snd_nxt;
+        h->last_us = h->current_us;
+        h->current_us = h->samples = 0;
+        if (h->baseline_us && ++h->rounds >= HYSTART_ROUNDS) {
+            memset(c->cc, 0, sizeof(c->cc));
+            c->ssthresh = c->cwnd;
+            return;
+        }
+    }
+    h->current_us = h->current_us ? MIN(h->current_us, rtt_us) : rtt_us;
+    if (++h->samples < HYSTART_SAMPLES || !h->last_us)
+        return;
+    threshold = MIN(MAX(h->last_us / 8, HYSTART_THRESHOLD_MIN_US), HYSTART_THRESHOLD_MAX_US);
+    if (!h->baseline_us && h->current_us >= h->last_us + threshold) {
+        h->baseline_us = h->current_us;
+        h->rounds = 0;
+    } else if (h->baseline_us && h->current_us < h->baseline_us) {
+        h->baseline_us = 0;
+    }
+}
+
 /* Slow start takes what it needs and returns what is left for congestion avoidance. */
 static uint32_t slow_start(struct tcp_conn *c, uint32_t acked)
 {
     uint32_t part = c->cwnd < c->ssthresh ? MIN(acked, c->ssthresh - c->cwnd) : 0;
+    bool careful = c->ssthresh == UINT32_MAX && ((const struct hystart *)c->cc)->baseline_us;
 
-    add(c, part);
+    add(c, careful ? part / HYSTART_DIVISOR : part);
     return acked - part;
 }
 
@@ -48,7 +105,7 @@ static void newreno_acked(struct tcp_conn *c, uint32_t acked, uint32_t now_ms)
 static uint32_t newreno_loss(struct tcp_conn *c, uint32_t now_ms)
 {
     (void)now_ms;
-    c->cc[0] = 0;
+    newreno_init(c);
     return MAX(c->cwnd / 2, 2u * c->snd_mss);
 }
 
@@ -130,6 +187,8 @@ static uint32_t cubic_loss(struct tcp_conn *c, uint32_t now_ms)
     float window = (float)c->cwnd;
 
     (void)now_ms;
+    if (first_slow_start(c))
+        cubic_init(c);
     /* Fast convergence: still below the last maximum, so make room for others. */
     q->w_max = window < q->w_max ? window * (1 + CUBIC_BETA) / 2 : window;
     q->in_epoch = 0;
@@ -139,12 +198,23 @@ static uint32_t cubic_loss(struct tcp_conn *c, uint32_t now_ms)
 
 static void cubic_again(struct tcp_conn *c)
 {
+    if (first_slow_start(c))
+        cubic_init(c);
     cubic_of(c)->in_epoch = 0;
 }
 
 static const struct congestion algorithms[] = {
-    { .name = "cubic", .init = cubic_init, .acked = cubic_acked, .loss = cubic_loss, .again = cubic_again },
-    { .name = "newreno", .init = newreno_init, .acked = newreno_acked, .loss = newreno_loss },
+    { .name = "cubic",
+      .init = cubic_init,
+      .acked = cubic_acked,
+      .loss = cubic_loss,
+      .again = cubic_again,
+      .round = hystart_round },
+    { .name = "newreno",
+      .init = newreno_init,
+      .acked = newreno_acked,
+      .loss = newreno_loss,
+      .round = hystart_round },
 };
 
 const struct congestion *congestion_find(const char *name)

@@ -705,6 +705,7 @@ struct ack_facts {
     uint32_t acked;     /* by which snd_una moves */
     uint32_t rtt_us;    /* of the most recently sent piece that was sent only once; 0: none */
     uint32_t fack;      /* tx->fack before this ACK */
+    uint32_t unused;    /* in recovery: what the window would still have admitted before this ACK */
     bool any, sacked_new, repeated_acked;
     bool dsack; /* the peer reports something as received twice */
 };
@@ -730,7 +731,8 @@ void tcp_recovery(struct netstack *ns, struct tcp_conn *c, const struct tcp_segm
                   struct ack_facts *facts, bool duplicate);
 void tcp_tx_timer(struct netstack *ns, struct tcp_conn *c);
 void tcp_tx_arm(struct netstack *ns, struct tcp_conn *c);
-void tcp_sent(struct netstack *ns, struct tcp_conn *c, uint32_t len, bool again); /* payload went out */
+/* Payload went out; `front`: what is oldest was sent again, so the timer starts anew. */
+void tcp_sent(struct netstack *ns, struct tcp_conn *c, uint32_t len, bool again, bool front);
 static inline uint32_t tcp_in_flight(const struct tcp_conn *c)
 {
     return c->tx ? c->tx->pipe - MIN(c->tx->pipe, c->tx->reno_arrived) : 0;

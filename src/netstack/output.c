@@ -225,7 +225,7 @@ static bool repeat(struct netstack *ns, struct tcp_conn *c, uint32_t i, uint32_t
     r->repeated = true;
     r->sent_us = ns->now_us;
     ns->counters.retransmits += out->count;
-    tcp_sent(ns, c, len + fin, true);
+    tcp_sent(ns, c, len + fin, true, i == 0);
     return true;
 }
 
@@ -259,7 +259,7 @@ static bool pull_new(struct netstack *ns, struct tcp_conn *c, uint32_t mss, uint
     if (!records_push(tx, c->snd_nxt, c->snd_nxt + len + fin, ns->now_us))
         return false;
     c->snd_nxt += len + fin;
-    tcp_sent(ns, c, len + fin, false);
+    tcp_sent(ns, c, len + fin, false, false);
     if ((c->flags & CONN_WANT_WRITE) && tcp_write_room_now(ns, c) >= SEND_BUFFER_FIRST)
         tcp_conn_event(ns, c, EVENT_WRITABLE);
     return true;
@@ -288,7 +288,7 @@ static bool pull_probe(struct netstack *ns, struct tcp_conn *c, uint32_t mss, st
         c->snd_nxt += len;
         tx->probe_repeat = false;
         tx->probe_end = c->snd_nxt;
-        tcp_sent(ns, c, len, false);
+        tcp_sent(ns, c, len, false, false);
         return true;
     }
     last = tx->record_count - 1;

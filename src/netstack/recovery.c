@@ -130,7 +130,9 @@ static void enter_recovery(struct netstack *ns, struct tcp_conn *c)
     tx->phase = PHASE_RECOVERY;
 }
 
-/* RFC 6937: as much as left the network, scaled to the new window. */
+/* RFC 6937: as much as left the network, scaled to the new window. The RFC thinks of one ACK and then of
+ * sending; here a batch of ACKs may come first, so what the ones before allowed and was not used yet is
+ * carried on. */
 static void proportional(struct tcp_conn *c, const struct ack_facts *facts, uint32_t lost_before)
 {
     struct tcp_tx *tx = c->tx;
@@ -142,10 +144,10 @@ static void proportional(struct tcp_conn *c, const struct ack_facts *facts, uint
         room = (int64_t)(((uint64_t)tx->prr_delivered * c->ssthresh + tx->prr_flight - 1) / tx->prr_flight) -
                tx->prr_out;
     } else {
-        room = MAX((int64_t)tx->prr_delivered - tx->prr_out, (int64_t)facts->delivered);
+        room = MAX((int64_t)tx->prr_delivered - tx->prr_out - facts->unused, (int64_t)facts->delivered);
         if (facts->acked && tx->lost <= lost_before)
             room += c->snd_mss; /* things get better: faster */
-        room = MIN(room, (int64_t)c->ssthresh - flight);
+        room = MIN(room + facts->unused, (int64_t)c->ssthresh - flight);
     }
     if (!tx->prr_out)
         room = MAX(room, c->snd_mss); /* the first repeat goes at once */
@@ -179,13 +181,14 @@ static void spurious(struct netstack *ns, struct tcp_conn *c, const struct ack_f
             records_set_state(tx, r, r->end - start, RECORD_OUT);
         start = r->end;
     }
-    c->ssthresh = MAX(tx->undo_ssthresh == UINT32_MAX ? tx->undo_cwnd : tx->undo_ssthresh, tx->undo_cwnd);
+    c->ssthresh = MAX(tx->undo_ssthresh, tx->undo_cwnd);
     c->cwnd = tcp_in_flight(c) + MIN(MAX(facts->acked, (uint32_t)c->snd_mss), tcp_initial_window(c));
     if (ns->congestion->again)
         ns->congestion->again(c);
     tx->undo_cwnd = 0;
     tx->phase = PHASE_OPEN;
     tx->duplicate_acks = 0;
+    c->flags |= CONN_REORDERING; /* it came late, but it came */
 }
 
 static void dsack_received(struct netstack *ns, struct tcp_conn *c, const struct ack_facts *facts)
@@ -332,7 +335,7 @@ void tcp_tx_arm(struct netstack *ns, struct tcp_conn *c)
     tcp_conn_rearm(ns, c);
 }
 
-void tcp_sent(struct netstack *ns, struct tcp_conn *c, uint32_t len, bool again)
+void tcp_sent(struct netstack *ns, struct tcp_conn *c, uint32_t len, bool again, bool front)
 {
     struct tcp_tx *tx = c->tx;
 
@@ -345,7 +348,7 @@ void tcp_sent(struct netstack *ns, struct tcp_conn *c, uint32_t len, bool again)
             tx->repeat_ts = ns->now_ms + c->ts_offset;
         }
     }
-    if (tx->timer == TX_TIMER_NONE || tx->timer == TX_TIMER_PERSIST)
+    if (front || tx->timer == TX_TIMER_NONE || tx->timer == TX_TIMER_PERSIST)
         tx->rto_base = ns->now_ms;
     c->sent_ms = ns->now_ms;
     tcp_tx_arm(ns, c);

@@ -174,6 +174,18 @@ static int upload_small(const char *address)
     return upload_of(address, PORT_UPLOAD, 2 * MEGABYTE);
 }
 
+uint64_t path_bytes;
+
+int path_download(const char *address)
+{
+    return download_of(address, path_bytes);
+}
+
+int path_upload(const char *address)
+{
+    return upload_of(address, PORT_UPLOAD, path_bytes);
+}
+
 static int upload_to_slow_reader(const char *address)
 {
     return upload_of(address, PORT_SILENT, 3 * MEGABYTE);

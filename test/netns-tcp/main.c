@@ -1,5 +1,9 @@
 /* netns-tcp [-v] [WORD]: runs the cases whose names contain WORD (all without). Exit 77 if this machine
- * lets us have neither network namespaces nor a TUN device. */
+ * lets us have neither network namespaces nor a TUN device.
+ *
+ * netns-tcp --path MS LOSS REORDER RATE MB: the same transfer both ways over one path (one-way delay in ms,
+ * loss 0..1, reordering 0|1, MB/s): ours sends in the download, the kernel's CUBIC in the upload. SEED in the
+ * environment chooses which packets are lost: compare over many, luck makes a factor of three. */
 #include "netns-tcp.h"
 
 #include <errno.h>
@@ -104,23 +108,51 @@ static int run_case(const struct kernel_case *c, bool verbose)
     return r;
 }
 
+static int in_child(const struct kernel_case *c, bool verbose)
+{
+    int status = 1, child;
+
+    fflush(NULL);
+    child = fork();
+    if (child == 0)
+        exit(run_case(c, verbose));
+    waitpid(child, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+}
+
+static int run_path(char **argv)
+{
+    struct kernel_case c = { .delay_ms = atoi(argv[0]),
+                             .loss = atof(argv[1]),
+                             .reorder = atoi(argv[2]),
+                             .rate = (uint64_t)(atof(argv[3]) * 1e6),
+                             .seconds_max = 120 };
+
+    path_bytes = (uint64_t)(atof(argv[4]) * 1e6);
+    c.name = "download";
+    c.run = path_download;
+    if (in_child(&c, getenv("VERBOSE") != NULL))
+        return 1;
+    c.name = "upload";
+    c.run = path_upload;
+    return in_child(&c, getenv("VERBOSE") != NULL);
+}
+
 int main(int argc, char **argv)
 {
+    if (argc == 7 && strcmp(argv[1], "--path") == 0)
+        return run_path(argv + 2);
+
     bool verbose = argc > 1 && strcmp(argv[1], "-v") == 0;
     const char *word = argc > 1 + verbose ? argv[1 + verbose] : "";
     int passed = 0, failed = 0, skipped = 0;
 
     for (size_t i = 0; i < kernel_case_count; i++) {
-        int status = 0, child;
+        int status;
 
         if (!strstr(kernel_cases[i].name, word))
             continue;
-        fflush(NULL);
-        child = fork();
-        if (child == 0)
-            exit(run_case(&kernel_cases[i], verbose));
-        waitpid(child, &status, 0);
-        status = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+        status = in_child(&kernel_cases[i], verbose);
         if (status && status != SKIP)
             printf("FAILED %s\n", kernel_cases[i].name);
         passed += status == 0;

@@ -44,6 +44,11 @@ struct kernel_case {
 extern const struct kernel_case kernel_cases[];
 extern const size_t kernel_case_count;
 
+/* For --path: one transfer of so many bytes. */
+extern uint64_t path_bytes;
+int path_download(const char *address);
+int path_upload(const char *address);
+
 /* The parent's side: runs until the child is gone and the stack is quiet. Returns 0 or what went wrong. */
 int pump_run(const struct kernel_case *c, int tun, int child, bool verbose);
 

@@ -460,7 +460,7 @@ int pump_run(const struct kernel_case *c, int tun, int child, bool verbose)
 
     pump.c = c;
     pump.tun = tun;
-    srand(1);
+    srand(getenv("SEED") ? (unsigned)atoi(getenv("SEED")) : 1);
     if (netstack_new(&pump.ns, &config, start) || netstack_node_add(pump.ns, 0, addresses, 2))
         return 1;
     while (waitpid(child, &status, WNOHANG) == 0) {
