@@ -109,12 +109,9 @@ void log_end(struct exchange *x, time_ns now)
 {
     static const char *const methods[] = { "OTHER",  "GET",     "HEAD",  "POST",   "PUT",
                                            "DELETE", "OPTIONS", "TRACE", "CONNECT" };
-    struct proxy_counters *n = &x->conn->service->counters;
     char duration[DURATION_TEXT_BYTES], client[IP_PORT_TEXT_BYTES];
 
-    n->requests[x->status >= 600 ? 0 : x->status / 100]++;
-    n->bytes_in += x->bytes_in;
-    n->bytes_out += x->bytes_out;
+    count_end(x, now);
     if (!wanted(x))
         return;
     duration_text(now - x->began, duration);

@@ -25,7 +25,8 @@ static void set_up(struct exchange *x, time_ns now)
     http1_init(&x->reader, HTTP1_READS_REQUESTS, x->request, &limits);
     http1_init(&x->up_reader, HTTP1_READS_RESPONSES, x->response, NULL);
     x->state = EXCHANGE_HEAD;
-    x->began = now;
+    x->began = x->asked = now;
+    x->answered = 0;
     x->bytes_in = x->bytes_out = 0;
     x->status = 0;
     x->keep = x->repeatable = x->retried = x->connected = x->head_sent = x->request_done = false;
@@ -318,8 +319,10 @@ static enum step head_step(struct exchange *x, struct span in, time_ns now)
 
 static enum step open_upstream(struct exchange *x, time_ns now)
 {
-    int r = upstream_open(x, x->retried, now);
+    int r;
 
+    x->asked = now;
+    r = upstream_open(x, x->retried, now);
     if (r) {
         snprintf(x->why, sizeof(x->why), "%s", err_text(r));
         return upstream_failed(x, 502, now);

@@ -100,6 +100,7 @@ struct proxy_service {
     struct list idle; /* upstreams, the latest used last */
     size_t idle_count;
     struct proxy_counters counters;
+    struct proxy_timing *timing;
     struct log_limit error_lines;
     bool draining, prefix_notice_given;
     struct ev_task drained;
@@ -202,10 +203,10 @@ struct exchange {
     struct upstream *up;
     struct http_head *request, *response; /* given back once the response's head is through */
     struct http1 reader, up_reader;
-    struct buf ahead;   /* from the client, not parsed yet */
-    struct way in, out; /* to the upstream, to the client */
-    struct buf line;    /* of the access log, so far */
-    time_ns began;
+    struct buf ahead;               /* from the client, not parsed yet */
+    struct way in, out;             /* to the upstream, to the client */
+    struct buf line;                /* of the access log, so far */
+    time_ns began, asked, answered; /* asked: an upstream was chosen; answered: 0, or its head came */
     uint64_t bytes_in, bytes_out;
     uint16_t status; /* that went to the client; 0: none yet */
     uint8_t state;
@@ -268,6 +269,13 @@ enum flow pump_tunnel(struct exchange *x);
 enum flow way_flush(struct exchange *x, bool to_client);
 /* Writes the parts, keeps as pending what is not taken: FLOW_DONE, FLOW_BLOCKED or a failure. */
 enum flow way_write(struct exchange *x, bool to_client, struct span *parts, size_t count);
+
+/* ---- count.c: what a request leaves in the counters ------------------------------------------------------
+ */
+
+void count_answer(struct exchange *x, time_ns now);
+void count_auth(struct proxy_service *s, enum proxy_auth_result result, time_ns took);
+void count_end(struct exchange *x, time_ns now);
 
 /* ---- answer.c: answers of our own, the access log ---------------------------------------------------- */
 

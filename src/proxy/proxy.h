@@ -145,19 +145,71 @@ void proxy_accept(struct proxy_service *service, struct stream *downstream,
 
 /* ---- counters ---------------------------------------------------------------------- */
 
+/* Durations, two buckets an octave: bucket i counts what is below proxy_duration_bound(i) and in no bucket
+ * before it; the last one has no bound. Quantiles out of it are right to within a fifth. */
+#define PROXY_DURATION_BUCKETS 42
+struct proxy_durations {
+    uint64_t count, sum_ns;
+    uint64_t buckets[PROXY_DURATION_BUCKETS];
+};
+
+time_ns proxy_duration_bound(size_t bucket); /* 93 us, 131 us, ... 97 s; TIME_NEVER for the last */
+/* The duration below which `share` (0 .. 1) of them lie, interpolated; 0 when there is none. */
+time_ns proxy_duration_quantile(const struct proxy_durations *d, double share);
+
+/* Kept once a request has ended; until then there is none (1 KB a service). */
+struct proxy_timing {
+    struct proxy_durations request;  /* from a request's first byte to the end of its response */
+    struct proxy_durations upstream; /* from the choice of an upstream to the head of its response */
+    struct proxy_durations auth;     /* of a question to the auth server */
+};
+
+/* How a question to the auth server ended. */
+#define PROXY_AUTH_RESULTS(X)                                        \
+    X(2XX, "2xx") /* granted */                                      \
+    X(3XX, "3xx") /* denied, as the two below */                     \
+    X(4XX, "4xx")                                                    \
+    X(5XX, "5xx")                                                    \
+    X(ERROR, "error")   /* no usable answer: the client got a 502 */ \
+    X(BYPASS, "bypass") /* not asked: authBypassForTailnet */
+
+enum proxy_auth_result {
+#define X(id, name) PROXY_AUTH_##id,
+    PROXY_AUTH_RESULTS(X)
+#undef X
+        PROXY_AUTH_COUNT
+};
+const char *proxy_auth_result_name(enum proxy_auth_result r);
+
+/* How often a status went to clients; the first PROXY_CODES_MAX different ones have a row of their own. */
+#define PROXY_CODES_MAX 24
+struct proxy_code {
+    uint16_t code; /* 0: this row and those behind it are free */
+    uint64_t count;
+};
+
 struct proxy_counters {
-    uint64_t connections;       /* accepted */
-    uint64_t requests[6];       /* by class of the status sent: [2] = 2xx; [0]: ended without a status */
-    uint64_t bytes_in;          /* request bodies and raw bytes, from clients */
-    uint64_t bytes_out;         /* response bodies and raw bytes, to clients */
-    uint64_t upgrades;          /* 101 */
-    uint64_t upstream_connects; /* new upstream connections */
+    uint64_t connections; /* accepted */
+    uint64_t requests[6]; /* by class of the status sent: [2] = 2xx; [0]: ended without a status */
+    uint64_t answers[6];  /* by class, of what the upstream answered: [1] = 101 */
+    struct proxy_code codes[PROXY_CODES_MAX]; /* of the status sent */
+    uint64_t bytes_in;                        /* request bodies and raw bytes, from clients */
+    uint64_t bytes_out;                       /* response bodies and raw bytes, to clients */
+    uint64_t upgrades;                        /* 101 */
+    uint64_t upstream_connects;               /* new upstream connections */
     uint64_t upstream_retries;  /* a kept connection turned out dead, the request went out again */
+    uint64_t upstream_waits;    /* requests that had to wait for a connection (upstreamMaxConnections) */
+    uint64_t upstream_refusals; /* of these and others: the queue was full, or the wait too long */
     uint64_t proxy_errors;      /* the upstream's fault: not reachable, broke off, nonsense */
     uint64_t client_aborts;     /* the client went away in the middle */
     uint64_t refused;           /* answered here: malformed, limits, prefixes */
-    uint32_t active;            /* requests now */
-    uint32_t open;              /* downstream connections now */
+    uint64_t not_allowed;       /* of these: no prefix fits (404) */
+    uint64_t auth[PROXY_AUTH_COUNT];
+    uint64_t log_lines_dropped;        /* of the access log: who reads it is too slow */
+    uint32_t active;                   /* requests now */
+    uint32_t open;                     /* downstream connections now */
+    uint32_t waiting;                  /* requests that wait for an upstream connection now */
+    const struct proxy_timing *timing; /* NULL: nothing yet */
 };
 
 const struct proxy_counters *proxy_service_counters(const struct proxy_service *service);

@@ -287,6 +287,7 @@ static enum flow response_head(struct gather *g)
     if (!interim) {
         x->status = h->status;
         x->up_reusable = h->keep_alive;
+        count_answer(x, ev_now(x->conn->service->shard->loop));
         x->out_framing = (uint8_t)client_framing(x);
         /* Answered before any of its body came: it may never come, and what comes next could be either. */
         if (x->out_framing == HTTP_BODY_UNTIL_CLOSE || x->conn->service->draining ||

@@ -86,7 +86,10 @@ static int match_prefix(struct routing *r)
             return 0;
         }
     }
-    return s->prefix_count ? 404 : 0;
+    if (!s->prefix_count)
+        return 0;
+    s->counters.not_allowed++;
+    return 404;
 }
 
 static int rewrite_target(struct routing *r)

@@ -295,6 +295,7 @@ void proxy_service_free(struct proxy_service *s)
     }
     tls_client_unref(s->tls);
     destination_free(&s->to);
+    free(s->timing);
     free(s->name);
     free(s);
 }

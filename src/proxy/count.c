@@ -1,0 +1,119 @@
+/* What a request leaves in the counters of its service. */
+#include <stdlib.h>
+
+#include "proxy/internal.h"
+
+/* ---- durations ----------------------------------------------------------------- */
+
+#define FIRST_BOUND_NS ((uint64_t)64 << 10) /* of the octave that begins with bucket 0: 65,536 ns */
+
+time_ns proxy_duration_bound(size_t bucket)
+{
+    uint64_t octave = FIRST_BOUND_NS << (bucket / 2);
+
+    if (bucket + 1 >= PROXY_DURATION_BUCKETS)
+        return TIME_NEVER;
+    return (time_ns)(bucket % 2 ? octave * 2 : octave + octave * 53 / 128); /* the square root of two */
+}
+
+static void add(struct proxy_durations *d, time_ns took)
+{
+    size_t i = 0;
+
+    took = MAX(took, (time_ns)0);
+    while (took >= proxy_duration_bound(i) && i + 1 < PROXY_DURATION_BUCKETS)
+        i++;
+    d->buckets[i]++;
+    d->count++;
+    d->sum_ns += (uint64_t)took;
+}
+
+time_ns proxy_duration_quantile(const struct proxy_durations *d, double share)
+{
+    double wanted = share * (double)d->count, below = 0;
+    time_ns low = 0;
+
+    for (size_t i = 0; i < PROXY_DURATION_BUCKETS; i++) {
+        time_ns high = proxy_duration_bound(i);
+        double here = (double)d->buckets[i];
+
+        if (here > 0 && below + here >= wanted) {
+            if (high == TIME_NEVER)
+                return low;
+            return low + (time_ns)((double)(high - low) * (wanted - below) / here);
+        }
+        below += here;
+        low = high;
+    }
+    return 0;
+}
+
+static struct proxy_timing *timing_of(struct proxy_service *s)
+{
+    if (!s->timing)
+        s->counters.timing = s->timing = calloc(1, sizeof(*s->timing)); /* none: nothing is measured */
+    return s->timing;
+}
+
+/* ---- results -------------------------------------------------------------------- */
+
+const char *proxy_auth_result_name(enum proxy_auth_result r)
+{
+    static const char *const names[] = {
+#define X(id, name) [PROXY_AUTH_##id] = (name),
+        PROXY_AUTH_RESULTS(X)
+#undef X
+    };
+
+    return r < PROXY_AUTH_COUNT ? names[r] : "";
+}
+
+static size_t class_of(unsigned status)
+{
+    return status < 600 ? status / 100 : 0;
+}
+
+void count_answer(struct exchange *x, time_ns now)
+{
+    struct proxy_service *s = x->conn->service;
+    struct proxy_timing *t = timing_of(s);
+
+    x->answered = now;
+    s->counters.answers[class_of(x->response->status)]++;
+    if (t)
+        add(&t->upstream, now - x->asked);
+}
+
+void count_auth(struct proxy_service *s, enum proxy_auth_result result, time_ns took)
+{
+    struct proxy_timing *t = timing_of(s);
+
+    s->counters.auth[result]++;
+    if (t && result != PROXY_AUTH_BYPASS)
+        add(&t->auth, took);
+}
+
+static void count_code(struct proxy_counters *n, uint16_t code)
+{
+    for (size_t i = 0; code && i < PROXY_CODES_MAX; i++) {
+        if (n->codes[i].code && n->codes[i].code != code)
+            continue;
+        n->codes[i].code = code;
+        n->codes[i].count++;
+        return;
+    }
+}
+
+void count_end(struct exchange *x, time_ns now)
+{
+    struct proxy_service *s = x->conn->service;
+    struct proxy_counters *n = &s->counters;
+    struct proxy_timing *t = timing_of(s);
+
+    n->requests[class_of(x->status)]++;
+    count_code(n, x->status);
+    n->bytes_in += x->bytes_in;
+    n->bytes_out += x->bytes_out;
+    if (t)
+        add(&t->request, now - x->began);
+}

@@ -1,0 +1,121 @@
+/* What requests leave in the counters. */
+#include "test_world.h"
+
+#define GET "GET /x HTTP/1.1\r\nHost: web.test\r\n\r\n"
+
+static uint64_t count_of(uint16_t code)
+{
+    const struct proxy_counters *n = proxy_service_counters(service);
+
+    for (size_t i = 0; i < PROXY_CODES_MAX && n->codes[i].code; i++)
+        if (n->codes[i].code == code)
+            return n->codes[i].count;
+    return 0;
+}
+
+static void request_answered_with(int status)
+{
+    char text[80];
+
+    says(CLIENT, GET);
+    snprintf(text, sizeof(text), "HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n", status);
+    says(UP(0), text);
+    assert_non_null(strstr(heard(CLIENT), " X\r\n"));
+}
+
+static void statuses_are_counted_by_class_and_code(void **state)
+{
+    (void)state;
+    const struct proxy_counters *n;
+
+    start();
+    n = proxy_service_counters(service);
+    assert_null(n->timing); /* a service that nobody asked costs nothing */
+    request_answered_with(200);
+    request_answered_with(404);
+    request_answered_with(200);
+    assert_int_equal(count_of(200), 2);
+    assert_int_equal(count_of(404), 1);
+    assert_int_equal(count_of(500), 0);
+    assert_int_equal(n->answers[2], 2);
+    assert_int_equal(n->answers[4], 1);
+    assert_non_null(n->timing);
+    assert_int_equal(n->timing->request.count, 3);
+    assert_int_equal(n->timing->upstream.count, 3);
+    assert_int_equal(n->timing->auth.count, 0);
+}
+
+static void answers_of_our_own_are_no_answers_of_the_upstream(void **state)
+{
+    (void)state;
+    static const char *const prefixes[] = { "/only" };
+    struct proxy_service_config c = default_config();
+
+    c.prefixes = prefixes;
+    c.prefix_count = 1;
+    start_with(&c);
+    client_connects();
+    says(CLIENT, GET);
+    assert_int_equal(count_of(404), 1);
+    assert_int_equal(proxy_service_counters(service)->not_allowed, 1);
+    assert_int_equal(proxy_service_counters(service)->answers[4], 0);
+    assert_int_equal(proxy_service_counters(service)->timing->request.count, 1);
+    assert_int_equal(proxy_service_counters(service)->timing->upstream.count, 0);
+}
+
+static void more_codes_than_rows_still_count_in_their_class(void **state)
+{
+    (void)state;
+
+    start();
+    for (int i = 0; i < PROXY_CODES_MAX + 3; i++)
+        request_answered_with(400 + i);
+    assert_int_equal(count_of(400 + PROXY_CODES_MAX - 1), 1);
+    assert_int_equal(count_of(400 + PROXY_CODES_MAX), 0);
+    assert_int_equal(proxy_service_counters(service)->requests[4], PROXY_CODES_MAX + 3);
+}
+
+static void bounds_grow_and_the_last_bucket_has_none(void **state)
+{
+    (void)state;
+
+    for (size_t i = 1; i + 1 < PROXY_DURATION_BUCKETS; i++) {
+        double ratio = (double)proxy_duration_bound(i) / (double)proxy_duration_bound(i - 1);
+
+        assert_true(ratio > 1.40 && ratio < 1.43);
+    }
+    assert_true(proxy_duration_bound(PROXY_DURATION_BUCKETS - 1) == TIME_NEVER);
+    assert_in_range(proxy_duration_bound(PROXY_DURATION_BUCKETS - 2), 60 * SEC, 120 * SEC);
+}
+
+static void quantiles_lie_inside_the_bucket_that_holds_them(void **state)
+{
+    (void)state;
+    struct proxy_durations d = { 0 };
+
+    assert_int_equal(proxy_duration_quantile(&d, 0.5), 0);
+    d.count = 100;
+    d.buckets[4] = 90;
+    d.buckets[20] = 10;
+    assert_in_range(proxy_duration_quantile(&d, 0.5), proxy_duration_bound(3), proxy_duration_bound(4));
+    assert_in_range(proxy_duration_quantile(&d, 0.9), proxy_duration_bound(3), proxy_duration_bound(4));
+    assert_in_range(proxy_duration_quantile(&d, 0.99), proxy_duration_bound(19), proxy_duration_bound(20));
+    d = (struct proxy_durations) { .count = 1 };
+    d.buckets[PROXY_DURATION_BUCKETS - 1] = 1;
+    assert_int_equal(proxy_duration_quantile(&d, 0.5), proxy_duration_bound(PROXY_DURATION_BUCKETS - 2));
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(statuses_are_counted_by_class_and_code),
+        T(answers_of_our_own_are_no_answers_of_the_upstream),
+        T(more_codes_than_rows_still_count_in_their_class),
+        T(bounds_grow_and_the_last_bucket_has_none),
+        T(quantiles_lie_inside_the_bucket_that_holds_them),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
