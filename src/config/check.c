@@ -100,6 +100,12 @@ static void check_service(struct config *c, const struct config_service *s, size
         problem(
             c, "%scan only proxy to one address at a time, pass either -upstreamUnixAddr or -upstreamTCPAddr",
             at);
+    if (set(s->control_url) && strcmp(s->control_url, c->control_url) != 0) {
+        const char *fault = control_url_check(span_from_str(s->control_url));
+
+        if (fault)
+            problem(c, "%scontrolURL \"%s\": %s", at, s->control_url, fault);
+    }
     if (!listen_address_ok(s->listen_address))
         problem(c, "%slistenAddr \"%s\" is not an address: write \":80\" or \"100.64.0.1:80\"", at,
                 s->listen_address);

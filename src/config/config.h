@@ -44,7 +44,8 @@ struct config_service {
     time_ns timeout;
     char *state_directory; /* filled in: never empty in a good configuration */
     char *auth_key_path;
-    char *auth_key; /* secret: from the file or the environment; NULL: interactive */
+    char *auth_key;    /* secret: from the file or the environment; NULL: interactive */
+    char *control_url; /* filled in */
     struct config_list tags;
     bool verbose;
     int line; /* in the file; 0: from the command line */
@@ -55,11 +56,27 @@ struct config {
     size_t service_count;
     char *prometheus_address;
     char *socket_path;    /* filled in */
-    char *control_url;    /* TS_URL, TS_CONTROL_URL, or the hosted service */
+    char *control_url;    /* of services that name none: TS_URL, TS_CONTROL_URL, or the hosted service */
     char *base_directory; /* of all state */
     struct buf problems;  /* one line each; empty: the configuration is good */
     unsigned problem_count;
     struct buf notices; /* lines to log at the start: what changes meaning, what is ignored */
+};
+
+/* What it takes to go over to another value; the column `change` of options.def. The worst one first: a
+ * service pays what its dearest option costs. */
+#define CONFIG_COSTS(X)                                                                         \
+    X(NODE, "its node restarts")                   /* identity, state folder, control server */ \
+    X(LISTENER, "its connections are cut")         /* where and how the node listens */         \
+    X(IN_PLACE, "in place, no connection is lost") /* routes, headers, timeouts, log */         \
+    X(NOTHING, "unchanged")
+/* And of the options of the process: PROCESS, the program has to be started again. */
+
+enum config_cost {
+#define X(name, text) CONFIG_COST_##name,
+    CONFIG_COSTS(X)
+#undef X
+        CONFIG_COST_PROCESS,
 };
 
 /* What the caller is to do. */
@@ -73,6 +90,31 @@ enum config_outcome {
  * Whatever is returned, *out is to be freed. */
 NODISCARD int config_load(struct config *out, int argc, char *const *argv);
 void config_free(struct config *c); /* wipes secrets */
+
+/* ---- what a reload has to do ------------------------------------------------------- */
+
+#define CONFIG_NO_SERVICE SIZE_MAX
+
+/* One service of either configuration. Services are told apart by their names. */
+struct config_change {
+    size_t before, after;  /* index in each configuration, or CONFIG_NO_SERVICE: added, removed */
+    enum config_cost cost; /* of a service that both have; NOTHING: it is untouched */
+    char *options;         /* names of what differs, ", " between them; owned; NULL: nothing */
+};
+
+struct config_diff {
+    struct config_change *changes; /* in the order of `after`, then what was removed in that of `before` */
+    size_t count;
+    size_t added, removed, changed, unchanged;
+    char *process; /* names of process options that differ: they need a new start. NULL: none */
+};
+
+/* Compares two configurations that config_load found good. 0 or -ENOMEM; *out is to be freed either way. */
+NODISCARD int config_diff(struct config_diff *out, const struct config *before, const struct config *after);
+void config_diff_free(struct config_diff *d);
+/* In words, a line for each service that is not left alone, and one with the sums. 0 or -ENOMEM. */
+NODISCARD int config_diff_text(const struct config_diff *d, const struct config *before,
+                               const struct config *after, struct buf *out);
 
 /* The usage text of the flags, from the table. `program` is the base name of argv[0]. */
 NODISCARD int config_usage(struct buf *out, const char *program);

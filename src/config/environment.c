@@ -134,6 +134,21 @@ static int auth_keys(struct config *c)
     return 0;
 }
 
+static int control_urls(struct config *c)
+{
+    for (size_t i = 0; i < c->service_count; i++) {
+        struct config_service *s = &c->services[i];
+
+        if (*s->control_url)
+            continue;
+        free(s->control_url);
+        s->control_url = text_dup(span_from_str(c->control_url));
+        if (!s->control_url)
+            return -ENOMEM;
+    }
+    return 0;
+}
+
 int environment_apply(struct config *c, const char *argv0, const char *state_flag)
 {
     static const char *const url_names[] = { "TS_URL", "TS_CONTROL_URL", NULL };
@@ -149,6 +164,8 @@ int environment_apply(struct config *c, const char *argv0, const char *state_fla
         if (!c->socket_path)
             return -ENOMEM;
     }
-    int r = state_directories(c);
+    int r = control_urls(c);
+    if (!r)
+        r = state_directories(c);
     return r ? r : auth_keys(c);
 }

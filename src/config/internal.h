@@ -5,14 +5,34 @@
 #include "config/config.h"
 
 enum option_scope { OPTION_SERVICE, OPTION_PROCESS };
-enum option_kind { OPTION_STRING, OPTION_BOOL, OPTION_DURATION, OPTION_LIST, OPTION_HEADERS };
+enum option_kind {
+    OPTION_STRING,
+    OPTION_FILE,      /* a string that names a file */
+    OPTION_DIRECTORY, /* a string that names a folder */
+    OPTION_BOOL,
+    OPTION_DURATION,
+    OPTION_LIST,
+    OPTION_HEADERS,
+};
 
 struct option {
     enum option_scope scope;
     enum option_kind kind;
     size_t offset;
-    const char *flag, *key, *yaml, *fallback, *argument, *text;
+    const char *flag, *key, *yaml, *fallback, *argument;
+    enum config_cost change;
+    const char *text, *range, *why, *example;
 };
+
+static inline bool option_is_text(const struct option *o)
+{
+    return o->kind == OPTION_STRING || o->kind == OPTION_FILE || o->kind == OPTION_DIRECTORY;
+}
+
+static inline bool option_is_list(const struct option *o)
+{
+    return o->kind == OPTION_LIST || o->kind == OPTION_HEADERS;
+}
 
 /* An option of tsnsrv that we know and do not have. */
 struct feature {

@@ -11,9 +11,11 @@
 #define OWNER_PROCESS struct config
 
 const struct option options[] = {
-#define OPTION(scope_, kind_, field, flag_, key_, yaml_, fallback_, argument_, text_)                  \
-    { OPTION_##scope_, OPTION_##kind_, offsetof(OWNER_##scope_, field), flag_, key_, yaml_, fallback_, \
-      argument_,       text_ },
+#define OPTION(scope_, kind_, field, flag_, key_, yaml_, fallback_, argument_, change_, text_, range_, why_, \
+               example_)                                                                                     \
+    { OPTION_##scope_, OPTION_##kind_, offsetof(OWNER_##scope_, field), flag_, key_,   yaml_,                \
+      fallback_,       argument_,      CONFIG_COST_##change_,           text_, range_, why_,                 \
+      example_ },
 #define FEATURE(kind, name, what)
 #include "config/options.def"
 #undef OPTION
@@ -175,6 +177,8 @@ int option_set(const struct option *o, void *target, struct span value, enum opt
 
     switch (o->kind) {
     case OPTION_STRING:
+    case OPTION_FILE:
+    case OPTION_DIRECTORY:
         if (value.len && memchr(value.data, 0, value.len)) {
             *why = "there is a zero byte in it";
             return 1;
@@ -213,7 +217,7 @@ int service_init(struct config_service *s)
         const struct option *o = &options[i];
         int r;
 
-        if (o->scope != OPTION_SERVICE || o->kind == OPTION_LIST || o->kind == OPTION_HEADERS)
+        if (o->scope != OPTION_SERVICE || option_is_list(o))
             continue;
         r = option_set(o, s, span_from_str(o->fallback), FROM_FLAG, &why);
         must(r <= 0);
@@ -231,9 +235,9 @@ static void fields_free(void *target, enum option_scope scope)
 
         if (options[i].scope != scope)
             continue;
-        if (options[i].kind == OPTION_STRING)
+        if (option_is_text(&options[i]))
             free(*(char **)field);
-        if (options[i].kind != OPTION_LIST && options[i].kind != OPTION_HEADERS)
+        if (!option_is_list(&options[i]))
             continue;
         for (size_t k = 0; k < list->count; k++)
             free(list->items[k]);

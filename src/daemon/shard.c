@@ -131,7 +131,7 @@ static int service_new(struct daemon_shard *shard, struct daemon_service *s, cha
     struct proxy_settings settings;
     struct node_config config = {
         .name = c->name,
-        .control_url = s->daemon->config->control_url,
+        .control_url = c->control_url,
         .auth_key = c->auth_key,
         .ephemeral = c->ephemeral,
         .tags = (const char *const *)c->tags.items,
