@@ -26,6 +26,8 @@ static void on_service_state(struct daemon *d, const struct letter *l)
         log_info(s->config->name, "%s: %s", node_state_text(l->state), l->text);
     else
         log_debug(s->config->name, "%s: %s", node_state_text(l->state), l->text);
+    if (entered)
+        notify_services(d->notify);
 }
 
 static void on_service_stopped(struct daemon *d, size_t service)
@@ -60,15 +62,46 @@ static void on_letter(void *owner, struct ev_letter *base, time_ns now)
         if (d->admin)
             admin_answer(d, l->shard, l->id, span_make(l->text, l->len));
         break;
+    case LETTER_PONG:
+        notify_shard_alive(d->notify, l->shard);
+        break;
     case LETTER_START:
     case LETTER_STOP:
     case LETTER_HOST:
     case LETTER_ASK:
+    case LETTER_PING:
     case LETTER_QUIT:
         must(!"a letter to a shard");
     }
     free(l);
 }
+
+/* ---- what the service manager hears ------------------------------------------------------------ */
+
+static void ask_shards(void *ctx)
+{
+    struct daemon *d = ctx;
+
+    for (size_t i = 0; i < d->shard_count; i++)
+        shard_post(&d->shards[i], letter_new(LETTER_PING, SPAN_NONE));
+}
+
+static void count_services(void *ctx, struct notify_counts *out)
+{
+    const struct daemon *d = ctx;
+
+    *out = (struct notify_counts) { .all = d->service_count };
+    for (size_t i = 0; i < d->service_count; i++) {
+        const struct daemon_service *s = &d->services[i];
+
+        out->starting += !s->heard || s->state == NODE_STARTING;
+        out->up += s->heard && (s->state == NODE_RUNNING || s->state == NODE_SERVING_STORED);
+        out->need_login += s->heard && (s->state == NODE_NEEDS_LOGIN || s->state == NODE_WAITING_APPROVAL);
+        out->failed += s->heard && (s->state == NODE_FAILED || s->state == NODE_EXPIRED);
+    }
+}
+
+static const struct notify_ops notify_ops = { .ask_shards = ask_shards, .count = count_services };
 
 /* ---- what the host and the user say ---------------------------------------------------------- */
 
@@ -116,6 +149,7 @@ static void stop(struct daemon *d)
         return;
     }
     d->stopping = true;
+    notify_stopping(d->notify);
     log_info(NULL, "stopping: requests under way may take %d s more", (int)(DAEMON_DRAIN / SEC));
     for (size_t i = 0; i < d->shard_count; i++) {
         struct letter *l = letter_new(LETTER_STOP, SPAN_NONE);
@@ -217,6 +251,8 @@ static int open_parts(struct daemon *d)
     if (!r)
         r = services_open(d);
     if (!r)
+        r = notify_new(&d->notify, d->loop, d->shard_count, &notify_ops, d);
+    if (!r)
         r = admin_open(d);
     if (!r)
         r = shards_open(d);
@@ -228,6 +264,7 @@ static void close_parts(struct daemon *d)
     for (size_t i = 0; d->shards && i < d->shard_count; i++)
         shard_join(&d->shards[i]);
     admin_close(d);
+    notify_free(d->notify);
     node_process_free(d->process);
     host_free(d->host);
     ev_mailbox_free(d->mailbox);
@@ -255,6 +292,7 @@ int daemon_run(const struct config *config)
     log_info(NULL, "manytails %s: %zu service%s on %zu core%s, control server %s", MANYTAILS_VERSION,
              d.service_count, d.service_count == 1 ? "" : "s", d.shard_count, d.shard_count == 1 ? "" : "s",
              config->control_url);
+    notify_started(d.notify);
     post_host(&d, host_view_get(d.host));
     for (size_t i = 0; i < d.service_count; i++) {
         struct letter *l = letter_new(LETTER_START, SPAN_NONE);

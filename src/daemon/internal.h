@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "daemon/daemon.h"
+#include "daemon/notify.h"
 #include "ev/ev.h"
 #include "host/host.h"
 #include "node/node.h"
@@ -16,12 +17,14 @@ enum letter_kind {
     LETTER_STOP,  /* all services, at */
     LETTER_HOST,  /* view */
     LETTER_ASK,   /* status, id */
+    LETTER_PING,  /* are you alive? */
     LETTER_QUIT,
     /* to the main thread */
     LETTER_STATE,    /* service, state, text: sentence */
     LETTER_AUTH_URL, /* service, text: URL, "" if no longer */
     LETTER_STOPPED,  /* service */
     LETTER_ANSWER,   /* shard, id, text: JSON */
+    LETTER_PONG,     /* shard */
 };
 
 struct letter {
@@ -78,6 +81,7 @@ struct daemon {
     struct daemon_service *services;
     size_t service_count;
     struct admin *admin;
+    struct notify *notify;
     time_ns started_at;
     bool stopping;
     struct ev_timer stop_timer, settled_timer;

@@ -224,6 +224,15 @@ static void answer(struct daemon_shard *shard, uint64_t id, time_ns now)
     main_post(d, l);
 }
 
+static void pong(struct daemon_shard *shard)
+{
+    struct letter *l = letter_new(LETTER_PONG, SPAN_NONE);
+
+    must(l);
+    l->shard = shard->index;
+    main_post(shard->daemon, l);
+}
+
 /* ---- thread --------------------------------------------------------------------------------- */
 
 static void on_letter(void *owner, struct ev_letter *base, time_ns now)
@@ -244,6 +253,9 @@ static void on_letter(void *owner, struct ev_letter *base, time_ns now)
     case LETTER_ASK:
         answer(shard, l->id, now);
         break;
+    case LETTER_PING:
+        pong(shard);
+        break;
     case LETTER_QUIT:
         ev_loop_stop(shard->loop);
         break;
@@ -251,6 +263,7 @@ static void on_letter(void *owner, struct ev_letter *base, time_ns now)
     case LETTER_AUTH_URL:
     case LETTER_STOPPED:
     case LETTER_ANSWER:
+    case LETTER_PONG:
         must(!"a letter to the main thread");
     }
     free(l);

@@ -85,8 +85,10 @@ void ev_io_stop(struct ev_io *io); /* no event of this descriptor comes any more
 NODISCARD int ev_tcp_connect(const struct ip_port *to, int *fd);
 NODISCARD int ev_unix_connect(const char *path, int *fd);
 NODISCARD int ev_unix_listen(const char *path, int *fd); /* mode 0600; replaces a dead socket file */
-NODISCARD int ev_accept(int listener, int *fd);          /* -EAGAIN: none waits */
-int ev_socket_error(int fd);                             /* 0 or -errno of the connection attempt */
+/* One datagram to a Unix socket, "@name" being an abstract one; no descriptor stays open. */
+NODISCARD int ev_unix_tell(const char *path, struct span text);
+NODISCARD int ev_accept(int listener, int *fd); /* -EAGAIN: none waits */
+int ev_socket_error(int fd);                    /* 0 or -errno of the connection attempt */
 /* > 0 bytes, 0 end of stream, -EAGAIN, other -errno. EINTR is retried. */
 ssize_t ev_read(int fd, void *out, size_t len);
 ssize_t ev_write(int fd, struct span bytes);

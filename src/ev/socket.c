@@ -76,6 +76,27 @@ int ev_unix_connect(const char *path, int *fd)
     return 0;
 }
 
+int ev_unix_tell(const char *path, struct span text)
+{
+    struct sockaddr_un address;
+    socklen_t len = sizeof(address);
+    int s, r = 0;
+
+    if (!unix_address(path, &address))
+        return -ENAMETOOLONG;
+    if (path[0] == '@') {
+        address.sun_path[0] = 0;
+        len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
+    }
+    s = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (s < 0)
+        return -errno;
+    if (sendto(s, text.data, text.len, MSG_NOSIGNAL, (struct sockaddr *)&address, len) < 0)
+        r = -errno;
+    close(s);
+    return r;
+}
+
 /* A socket file that nobody listens on any more is in the way; a live one is somebody's. */
 static int remove_dead_socket(const char *path)
 {
