@@ -122,6 +122,7 @@ static void link_connect(struct control_client *c, time_ns now)
 {
     struct session_config config = { .url = &c->server->url,
                                      .tls = c->tls,
+                                     .proxies = c->shard->gate->proxies,
                                      .server_key = c->server_key,
                                      .machine_key = &c->machine_key,
                                      .version = c->version,
@@ -175,6 +176,7 @@ static void link_fetch_key(struct control_client *c, time_ns now)
     char target[24];
     struct fetch_config config = { .url = &c->server->url,
                                    .tls = c->tls,
+                                   .proxies = c->shard->gate->proxies,
                                    .method = "GET",
                                    .headers = "Accept: application/json\r\nConnection: close\r\n" };
     int r;

@@ -18,6 +18,7 @@
 #include "base/base.h"
 #include "crypto/crypto.h"
 #include "ev/ev.h"
+#include "stream/stream.h"
 #include "tailcfg/tailcfg.h"
 #include "tls/tls.h"
 
@@ -57,7 +58,8 @@ struct control_gate;  /* any thread */
 struct control_shard; /* one loop */
 
 struct control_gate_config {
-    unsigned handshakes_max; /* 0: CONTROL_HANDSHAKES_DEFAULT */
+    unsigned handshakes_max;              /* 0: CONTROL_HANDSHAKES_DEFAULT */
+    const struct stream_proxies *proxies; /* borrowed for the gate's life; NULL: none */
 };
 
 NODISCARD int control_gate_new(struct control_gate **out, const struct control_gate_config *config);

@@ -136,7 +136,11 @@ static void on_task(struct ev_task *t, time_ns now)
 static int open_stream(struct fetch *f, struct ev_loop *loop, const struct fetch_config *config)
 {
     const struct control_url *url = config->url;
-    struct stream_dial to = { .host = url->host, .port = url->port, .timeout = config->timeout };
+    struct stream_dial to = { .host = url->host,
+                              .port = url->port,
+                              .timeout = config->timeout,
+                              .proxies = config->proxies,
+                              .tls = url->tls };
     struct tls_client_config tls = { .server_name = url->host, .alpn = "http/1.1" };
     struct stream *below;
     int r = stream_dial(&below, loop, &to);

@@ -19,7 +19,8 @@ struct fetch;
 
 struct fetch_config { /* read inside the call */
     const struct control_url *url;
-    struct tls_client *tls; /* NULL: only http works */
+    struct tls_client *tls;               /* NULL: only http works */
+    const struct stream_proxies *proxies; /* NULL: none */
     const char *method;
     struct span target;
     const char *headers; /* lines with CR LF, behind Host; "" if none */

@@ -18,6 +18,7 @@ int control_gate_new(struct control_gate **out, const struct control_gate_config
     list_init(&g->shards);
     g->handshakes_max =
         config && config->handshakes_max ? config->handshakes_max : CONTROL_HANDSHAKES_DEFAULT;
+    g->proxies = config ? config->proxies : NULL;
     *out = g;
     return 0;
 }

@@ -43,6 +43,7 @@ struct control_gate {
     struct list servers, shards;
     size_t server_count;
     unsigned handshakes_max;
+    const struct stream_proxies *proxies;
 };
 
 /* ---- one thread's --------------------------------------------------------------------------------- */

@@ -118,6 +118,7 @@ static int answer(struct ping *p)
                                   .body = buf_span(&p->answer) };
     struct fetch_config outside = { .url = &p->url,
                                     .tls = c->tls,
+                                    .proxies = c->shard->gate->proxies,
                                     .method = "HEAD",
                                     .target = span_from_str(p->target),
                                     .headers = "Connection: close\r\n",

@@ -382,6 +382,7 @@ static int start_upgrade(struct session *s, const struct session_config *config)
     char text[BASE64_BYTES(NOISE_INITIATION_BYTES)], headers[400];
     struct fetch_config fetch = { .url = config->url,
                                   .tls = config->tls,
+                                  .proxies = config->proxies,
                                   .method = "POST",
                                   .target = span_from_str("/ts2021"),
                                   .headers = headers };

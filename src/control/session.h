@@ -32,6 +32,7 @@ struct session_ops {
 struct session_config { /* read inside the call */
     const struct control_url *url;
     struct tls_client *tls;
+    const struct stream_proxies *proxies; /* NULL: none */
     struct public_key server_key;
     const struct secret_key *machine_key;
     uint16_t version;

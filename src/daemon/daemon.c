@@ -226,11 +226,23 @@ static int shards_open(struct daemon *d)
     return 0;
 }
 
+static const char *environment_of(const char *name, const char *or_name)
+{
+    const char *value = getenv(name);
+
+    return value && *value ? value : getenv(or_name);
+}
+
 static int open_parts(struct daemon *d)
 {
     static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
     struct node_process_config process = { .shard_count = (unsigned)d->shard_count,
-                                           .ca_file = getenv("SSL_CERT_FILE") };
+                                           .ca_file = getenv("SSL_CERT_FILE"),
+                                           .proxies = {
+                                               .for_tls = environment_of("HTTPS_PROXY", "https_proxy"),
+                                               .for_plain = environment_of("HTTP_PROXY", "http_proxy"),
+                                               .no_proxy = environment_of("NO_PROXY", "no_proxy"),
+                                           } };
     char why[NODE_WHY_BYTES];
     int r = crypto_init();
 

@@ -43,6 +43,7 @@ struct node_process {
     struct control_gate *gate;
     struct netmap_store *store;
     struct relay_pacer *pacer;
+    struct stream_proxies *proxies;
     struct tls_client *tls;        /* the roots that control servers and relays are checked against */
     struct tls_server *tls_server; /* tickets of all services */
     uint8_t hash_key[16];

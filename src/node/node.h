@@ -29,9 +29,10 @@
 struct node_process;
 
 struct node_process_config {
-    unsigned shard_count; /* 1..NODE_SHARDS_MAX */
-    uint16_t udp_port;    /* of the first shard, the others count up; 0: the kernel chooses */
-    const char *ca_file;  /* NULL: the system's roots. Borrowed for life */
+    unsigned shard_count;                 /* 1..NODE_SHARDS_MAX */
+    uint16_t udp_port;                    /* of the first shard, the others count up; 0: the kernel chooses */
+    const char *ca_file;                  /* NULL: the system's roots. Borrowed for life */
+    struct stream_proxy_settings proxies; /* on the way to control servers and relays */
 };
 
 /* 0; 1: the roots of trust cannot be read, `why` says it; -errno. */

@@ -21,7 +21,9 @@ int node_process_new(struct node_process **out, const struct node_process_config
     random_bytes(p->wireguard_secret, sizeof(p->wireguard_secret));
     while ((1u << p->shard_bits) < config->shard_count)
         p->shard_bits++;
-    r = control_gate_new(&p->gate, &(struct control_gate_config) { 0 });
+    r = stream_proxies_new(&p->proxies, &config->proxies, why);
+    if (!r)
+        r = control_gate_new(&p->gate, &(struct control_gate_config) { .proxies = p->proxies });
     if (!r)
         r = netmap_store_new(&p->store, p->hash_key);
     if (!r)
@@ -52,6 +54,7 @@ void node_process_free(struct node_process *p)
     relay_pacer_free(p->pacer);
     netmap_store_free(p->store);
     control_gate_free(p->gate);
+    stream_proxies_free(p->proxies);
     table_deinit(&p->local_nodes);
     pthread_mutex_destroy(&p->lock);
     free(p);

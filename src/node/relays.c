@@ -51,7 +51,7 @@ int relay_open(struct node *n)
 
 int relay_shard_open(struct node_shard *s)
 {
-    return relay_shard_new(&s->relays, s->loop, s->process->pacer, s->process->tls);
+    return relay_shard_new(&s->relays, s->loop, s->process->pacer, s->process->tls, s->process->proxies);
 }
 
 void relay_send_packet(struct node *n, uint16_t region, const struct public_key *to, struct span packet)

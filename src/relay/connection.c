@@ -425,6 +425,8 @@ static int open_stream(struct relay_connection *c, const struct relay_host *host
         .timeout = host->address_count ? RELAY_DIAL_ATTEMPT : 2 * RELAY_DIAL_ATTEMPT,
         .without_v4 = host->without_v4,
         .without_v6 = host->without_v6,
+        .proxies = n->shard->proxies,
+        .tls = !n->plain_http,
     };
     struct tls_client_config tls = {
         .server_name = host->host_name,

@@ -55,6 +55,7 @@ struct relay_shard {
     struct ev_loop *loop;
     struct relay_pacer *pacer;
     struct tls_client *tls;
+    const struct stream_proxies *proxies; /* NULL: none */
     struct list maps;
     uint8_t hash_key[16];
     uint8_t buffer[RELAY_READ_BYTES];

@@ -14,6 +14,7 @@
 
 #include "crypto/crypto.h"
 #include "ev/ev.h"
+#include "stream/stream.h"
 #include "tailcfg/tailcfg.h"
 #include "tls/tls.h"
 
@@ -37,9 +38,10 @@ struct relay_node;  /* one per node */
 NODISCARD int relay_pacer_new(struct relay_pacer **out);
 void relay_pacer_free(struct relay_pacer *p); /* NULL is fine */
 
-/* `tls` may be NULL if only plain relays are used; a reference is taken. */
+/* `tls` may be NULL if only plain relays are used; a reference is taken. `proxies` is borrowed, NULL: none.
+ */
 NODISCARD int relay_shard_new(struct relay_shard **out, struct ev_loop *loop, struct relay_pacer *pacer,
-                              struct tls_client *tls);
+                              struct tls_client *tls, const struct stream_proxies *proxies);
 void relay_shard_free(struct relay_shard *s); /* after its nodes; NULL is fine */
 
 /* From the loop (trouble also from inside relay_node_send). They may call anything here but relay_node_free.

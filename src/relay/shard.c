@@ -4,7 +4,7 @@
 #include "relay/internal.h"
 
 int relay_shard_new(struct relay_shard **out, struct ev_loop *loop, struct relay_pacer *pacer,
-                    struct tls_client *tls)
+                    struct tls_client *tls, const struct stream_proxies *proxies)
 {
     struct relay_shard *s = calloc(1, sizeof(*s));
 
@@ -13,6 +13,7 @@ int relay_shard_new(struct relay_shard **out, struct ev_loop *loop, struct relay
     s->loop = loop;
     s->pacer = pacer;
     s->tls = tls ? tls_client_ref(tls) : NULL;
+    s->proxies = proxies;
     list_init(&s->maps);
     random_bytes(s->hash_key, sizeof(s->hash_key));
     *out = s;

@@ -283,7 +283,7 @@ static int setup(void **state)
     assert_int_equal(crypto_init(), 0);
     assert_int_equal(ev_loop_new(&w->loop), 0);
     assert_int_equal(relay_pacer_new(&w->pacer), 0);
-    assert_int_equal(relay_shard_new(&w->shard, w->loop, w->pacer, NULL), 0);
+    assert_int_equal(relay_shard_new(&w->shard, w->loop, w->pacer, NULL, NULL), 0);
     relay_open(&w->one, w->loop, 0);
     relay_open(&w->two, w->loop, 0);
     w->servers[0] = server("901a", w->one.port);

@@ -206,7 +206,7 @@ static int dial_start(struct dial *d, struct ev_loop *loop, const struct stream_
     return 0;
 }
 
-int stream_dial(struct stream **out, struct ev_loop *loop, const struct stream_dial *to)
+int dial_direct(struct stream **out, struct ev_loop *loop, const struct stream_dial *to)
 {
     struct dial *d = calloc(1, sizeof(*d));
     struct tcp_stream *t = NULL;
@@ -226,4 +226,11 @@ int stream_dial(struct stream **out, struct ev_loop *loop, const struct stream_d
     }
     *out = &t->base;
     return 0;
+}
+
+int stream_dial(struct stream **out, struct ev_loop *loop, const struct stream_dial *to)
+{
+    const struct forward_proxy *by = forward_proxy_pick(to->proxies, to->host, to->port, to->tls);
+
+    return by ? tunnel_dial(out, loop, to, by) : dial_direct(out, loop, to);
 }

@@ -111,10 +111,36 @@ struct stream_dial {
     time_ns attempt; /* how long one address may take; 0: STREAM_DIAL_ATTEMPT */
     time_ns timeout; /* everything together; 0: STREAM_DIAL_TIMEOUT */
     bool without_v4, without_v6;
+    const struct stream_proxies *proxies; /* may say that a proxy dials instead; NULL: none does */
+    bool tls;                             /* TLS follows: which of the proxies is meant */
 };
 
 /* Fails only for want of memory; everything else comes as STREAM_FAILED. */
 NODISCARD int stream_dial(struct stream **out, struct ev_loop *loop, const struct stream_dial *to);
+
+/* ---- forward proxies ------------------------------------------------------------------
+ * Where the internet is only reached through an HTTP proxy, the proxy is asked to dial ("CONNECT",
+ * RFC 9110 9.3.6), by host name even when addresses are known. Settings are those of the usual
+ * environment variables, read as Go programs read them: a destination on this machine is never asked for
+ * at a proxy; an entry of no_proxy is "*", a host (and what is below it), ".host" (only what is below
+ * it), an address or a network, each with or without ":port".
+ */
+#define STREAM_PROXY_HEAD_BYTES_MAX 8192 /* of the proxy's answer */
+#define STREAM_NO_PROXY_MAX 256          /* entries */
+
+struct stream_proxies; /* immutable: any thread */
+
+/* "http://[user:password@]host[:port]", or without the scheme; NULL or "": none. All are copied. */
+struct stream_proxy_settings {
+    const char *for_tls, *for_plain; /* HTTPS_PROXY, HTTP_PROXY. May hold a secret */
+    const char *no_proxy;
+};
+
+#define STREAM_WHY_BYTES 200
+/* 0; 1: a setting cannot be used, `why` says which and what to write instead; -ENOMEM. */
+NODISCARD int stream_proxies_new(struct stream_proxies **out, const struct stream_proxy_settings *settings,
+                                 char why[STREAM_WHY_BYTES]);
+void stream_proxies_free(struct stream_proxies *p); /* wipes passwords; NULL is fine */
 
 /* ---- two ends in memory, for tests ---------------------------------------------------
  * Nothing moves and no event comes by itself: stream_pair_turn lets bytes arrive and delivers events,

@@ -301,7 +301,7 @@ int main(int argc, char **argv)
     parse(argc, argv, &o);
     log_set_level(argc > 1 && strcmp(argv[1], "talk") == 0 ? LOG_INFO : LOG_WARN);
     if (crypto_init() || ev_loop_new(&loop) || relay_pacer_new(&pacer) || tls_client_new(&tls, o.ca, why) ||
-        relay_shard_new(&shard, loop, pacer, tls))
+        relay_shard_new(&shard, loop, pacer, tls, NULL))
         die(why[0] ? why : "out of memory");
     if (strcmp(argv[1], "talk") == 0)
         talk(shard, &o);
