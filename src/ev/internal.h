@@ -20,9 +20,9 @@ struct wheel {
 void wheel_init(struct wheel *w, time_ns now);
 void wheel_add(struct wheel *w, struct list *link, time_ns at);
 void wheel_remove(struct wheel *w, struct list *link);
-/* Latest time at which the loop must look again; TIME_NEVER if nothing waits. May be earlier than
- * the first deadline (a coarse slot to sort), never later. */
-time_ns wheel_next(const struct wheel *w);
+/* The first deadline (within 49 days), so the loop sleeps until then and not less; TIME_NEVER if nothing
+ * waits. */
+time_ns wheel_next(struct wheel *w);
 /* Moves what is due at `now` to `due`, in order of slots. */
 void wheel_advance(struct wheel *w, time_ns now, struct list *due);
 

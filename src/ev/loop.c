@@ -247,7 +247,7 @@ static void dispatch(struct ev_loop *loop, const struct epoll_event *event)
 
 /* ---- turn ---------------------------------------------------------------------- */
 
-static int wait_ms(const struct ev_loop *loop, time_ns wait_max)
+static int wait_ms(struct ev_loop *loop, time_ns wait_max)
 {
     time_ns wait = wheel_next(&loop->wheel);
 

@@ -73,7 +73,8 @@ static int next_occupied(const uint64_t bits[WHEEL_SLOTS / 64], int from)
     return -1;
 }
 
-time_ns wheel_next(const struct wheel *w)
+/* The next tick at which a slot must be opened: a coarse one at its beginning, to sort it. */
+static uint64_t next_slot(const struct wheel *w)
 {
     uint64_t best = UINT64_MAX;
 
@@ -85,6 +86,39 @@ time_ns wheel_next(const struct wheel *w)
         if (ahead >= 0)
             best = MIN(best, (base + 1 + (uint64_t)ahead) << shift);
     }
+    return best;
+}
+
+/* The first tick of a level that a timer waits for, if it is before `best`. Slots that are found empty lose
+ * their bit. A slot that begins after `best` is not looked into: with many timers `best` is near, so the
+ * large slots are walked hardly ever. What is farther than the wheel's span is looked at when its slot ends.
+ */
+static uint64_t first_of_level(struct wheel *w, int level, uint64_t best)
+{
+    unsigned shift = (unsigned)(LEVEL_BITS * level);
+    uint64_t base = w->tick >> shift;
+
+    for (int ahead; (ahead = next_occupied(w->occupied[level], (int)((base + 1) & SLOT_MASK))) >= 0;) {
+        uint64_t begin = (base + 1 + (uint64_t)ahead) << shift, end = begin + ((uint64_t)1 << shift) - 1;
+        int slot = (int)(begin >> shift) & SLOT_MASK;
+
+        if (begin >= best)
+            break;
+        for (struct list *l = w->slots[level][slot].next; l != &w->slots[level][slot]; l = l->next)
+            best = MIN(best, MAX(begin, MIN(tick_of(timer_of(l)->at), end)));
+        if (!list_empty(&w->slots[level][slot]))
+            break;
+        w->occupied[level][slot / 64] &= ~((uint64_t)1 << (slot % 64));
+    }
+    return best;
+}
+
+time_ns wheel_next(struct wheel *w)
+{
+    uint64_t best = UINT64_MAX;
+
+    for (int level = 0; level < WHEEL_LEVELS; level++)
+        best = first_of_level(w, level, best);
     return best == UINT64_MAX ? TIME_NEVER : (time_ns)best * MSEC;
 }
 
@@ -122,12 +156,12 @@ void wheel_advance(struct wheel *w, time_ns now, struct list *due)
     uint64_t target = (uint64_t)now / MSEC;
 
     while (w->tick < target) {
-        time_ns next = wheel_next(w);
+        uint64_t next = next_slot(w);
 
-        if (next == TIME_NEVER || (uint64_t)next / MSEC > target) {
+        if (next > target) {
             w->tick = target;
             return;
         }
-        step_to(w, (uint64_t)next / MSEC, due);
+        step_to(w, next, due);
     }
 }
