@@ -5,11 +5,11 @@
  * takes what is long and libsodium, whose setup is cheaper, what is short. libgcrypt wins only on
  * short records and, by 15 %, on CPUs without AVX-512: not enough for one more library.
  */
-#include "crypto/crypto.h"
-
 #include <openssl/evp.h>
 #include <sodium.h>
 #include <stdlib.h>
+
+#include "crypto/internal.h"
 
 /* From this many bytes on OpenSSL is faster. */
 #define LONG_BYTES 128
@@ -50,6 +50,7 @@ static struct contexts *contexts_get(void)
 
 void crypto_thread_end(void)
 {
+    random_thread_end();
     if (!contexts)
         return;
     EVP_CIPHER_CTX_free(contexts->seal);

@@ -3,14 +3,14 @@
 #include <errno.h>
 #include <sodium.h>
 
+#include "crypto/internal.h"
+
 int crypto_init(void)
 {
-    return sodium_init() < 0 ? -EIO : 0;
-}
-
-void random_bytes(void *out, size_t len)
-{
-    randombytes_buf(out, len);
+    if (sodium_init() < 0)
+        return -EIO;
+    random_init();
+    return 0;
 }
 
 void wipe(void *secret, size_t len)
@@ -31,7 +31,7 @@ void secret_key_clamp(struct secret_key *k)
 
 void secret_key_generate(struct secret_key *out)
 {
-    random_bytes(out->bytes, sizeof(out->bytes));
+    random_bytes_fresh(out->bytes, sizeof(out->bytes));
     secret_key_clamp(out);
 }
 

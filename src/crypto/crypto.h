@@ -34,12 +34,13 @@ struct secret_key {
 /* ---- life -------------------------------------------------------------------- */
 
 NODISCARD int crypto_init(void); /* may be called again; -EIO: a library refused to start */
-void crypto_thread_end(void);    /* the last call of a thread that sealed or opened records */
+void crypto_thread_end(void);    /* the last call of a thread that used anything here */
 
 /* ---- bytes --------------------------------------------------------------------- */
 
-void random_bytes(void *out, size_t len);                    /* the kernel's generator; cannot fail */
-void wipe(void *secret, size_t len);                         /* the compiler cannot drop it */
+void random_bytes(void *out, size_t len);       /* the kernel's generator, in supplies; cannot fail */
+void random_bytes_fresh(void *out, size_t len); /* the same without a supply: for secrets that last */
+void wipe(void *secret, size_t len);            /* the compiler cannot drop it */
 bool crypto_equal(const void *a, const void *b, size_t len); /* in constant time */
 
 /* Where a protocol needs randomness and a test needs to know it, it is handed in as this. */

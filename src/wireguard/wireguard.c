@@ -9,7 +9,7 @@
 static void random_default(void *ctx, void *out, size_t len)
 {
     (void)ctx;
-    random_bytes(out, len);
+    random_bytes_fresh(out, len); /* ephemeral keys */
 }
 
 const char *wireguard_outcome_text(int outcome)
