@@ -97,6 +97,15 @@ int ev_shutdown_write(int fd);
 void ev_close(int *fd); /* -1 is fine; sets -1 */
 void ev_reset(int *fd); /* the same, and a TCP peer reads a reset instead of an end */
 
+/* A listener (for ev_accept) or a datagram socket on one address. Port 0: the kernel chooses; *port is what
+ * it is. Both are read with ev_io_start_reader. */
+NODISCARD int ev_tcp_listen(const struct ip_port *at, int *fd, uint16_t *port);
+NODISCARD int ev_udp_listen(const struct ip_port *at, int *fd, uint16_t *port);
+/* One datagram, cut to `len`; -EAGAIN: none waits. For servers that answer now and then; traffic goes through
+ * ev_udp below. */
+ssize_t ev_receive_from(int fd, void *out, size_t len, struct ip_port *from);
+NODISCARD int ev_send_to(int fd, const struct ip_port *to, struct span bytes);
+
 /* ---- UDP ---------------------------------------------------------------------
  * A pair of sockets, one per family, on one port number each. Receives with recvmmsg and UDP_GRO
  * into a shared slab, sends with UDP_SEGMENT; falls back by itself where the kernel cannot.
