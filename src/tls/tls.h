@@ -68,6 +68,10 @@ struct tls_identity; /* immutable, reference counted */
 /* PEM both; the chain begins with the leaf. 0, TLS_E_*, -ENOMEM; `why` gets the sentence. */
 NODISCARD int tls_identity_new(struct tls_identity **out, struct span chain_pem, struct span key_pem,
                                char why[TLS_WHY_BYTES]);
+/* A fresh key with a certificate for `name` (host name or address, at most 64 bytes) that nobody vouches for;
+ * `pin` is the verify_name by which a client knows it. -EINVAL, -ENOMEM. */
+#define TLS_PIN_BYTES 80
+NODISCARD int tls_identity_self_signed(struct tls_identity **out, const char *name, char pin[TLS_PIN_BYTES]);
 struct tls_identity *tls_identity_ref(struct tls_identity *i);
 void tls_identity_unref(struct tls_identity *i);               /* NULL is fine */
 int64_t tls_identity_not_before(const struct tls_identity *i); /* wall clock, nanoseconds */
