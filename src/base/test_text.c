@@ -93,6 +93,24 @@ static void durations_as_go_writes_them(void **state)
         assert_false(duration_parse(span_from_str(bad[i]), &d));
 }
 
+static void distances_count_edits(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *a, *b;
+        size_t edits;
+    } cases[] = { { "", "", 0 },         { "name", "NAME", 0 },     { "nmae", "name", 2 },
+                  { "", "abc", 3 },      { "abc", "", 3 },          { "listenAdr", "listenAddr", 1 },
+                  { "stat", "stop", 2 }, { "kitten", "sitting", 3 } };
+    char longest[TEXT_DISTANCE_MAX + 2];
+
+    for (size_t i = 0; i < COUNT_OF(cases); i++)
+        assert_int_equal(text_distance(span_from_str(cases[i].a), span_from_str(cases[i].b)), cases[i].edits);
+    memset(longest, 'x', sizeof(longest));
+    assert_true(text_distance(SPAN_NONE, span_make(longest, TEXT_DISTANCE_MAX)) == TEXT_DISTANCE_MAX);
+    assert_true(text_distance(SPAN_NONE, span_make(longest, TEXT_DISTANCE_MAX + 1)) == SIZE_MAX);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -101,6 +119,7 @@ int main(void)
         cmocka_unit_test(hex_is_exact),
         cmocka_unit_test(times_of_control_servers),
         cmocka_unit_test(durations_as_go_writes_them),
+        cmocka_unit_test(distances_count_edits),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

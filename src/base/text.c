@@ -57,6 +57,28 @@ struct span text_trim(struct span s)
     return s;
 }
 
+size_t text_distance(struct span a, struct span b)
+{
+    size_t row[TEXT_DISTANCE_MAX + 1];
+
+    if (b.len > TEXT_DISTANCE_MAX)
+        return SIZE_MAX;
+    for (size_t j = 0; j <= b.len; j++)
+        row[j] = j;
+    for (size_t i = 1; i <= a.len; i++) {
+        size_t diagonal = row[0];
+
+        row[0] = i;
+        for (size_t j = 1; j <= b.len; j++) {
+            size_t change = diagonal + (tolower(a.data[i - 1]) != tolower(b.data[j - 1]));
+
+            diagonal = row[j];
+            row[j] = MIN(change, MIN(row[j], row[j - 1]) + 1);
+        }
+    }
+    return row[b.len];
+}
+
 bool text_parse_u64(struct span s, uint64_t max, uint64_t *out)
 {
     uint64_t v = 0;

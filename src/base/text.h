@@ -13,6 +13,11 @@ bool text_equal_fold(struct span a, struct span b); /* ASCII case ignored */
 bool text_starts_with(struct span s, const char *prefix);
 struct span text_trim(struct span s); /* spaces, tabs, CR, LF at both ends */
 
+/* How many letters to change, add or leave out to get from a to b (Levenshtein), ASCII case ignored: for "did
+ * you mean". SIZE_MAX when b is longer than TEXT_DISTANCE_MAX. */
+#define TEXT_DISTANCE_MAX 63
+size_t text_distance(struct span a, struct span b);
+
 /* Decimal, the whole of s, no sign for the unsigned form; false if not or out of range. */
 bool text_parse_u64(struct span s, uint64_t max, uint64_t *out);
 bool text_parse_i64(struct span s, int64_t *out);

@@ -1,20 +1,51 @@
-/* cli/cli.h - subcommands: one function each, one table for dispatch and help */
+/* cli/cli.h - what a person can type: subcommands, one file each, one table (commands.def)
+ *
+ * A command line that starts with a flag is tsnsrv's and goes to cli_serve. Everything else is a word of the
+ * table. Thread: the main one.
+ */
 #ifndef MANYTAILS_CLI_CLI_H
 #define MANYTAILS_CLI_CLI_H
 
+#include <stdio.h>
+
 #include "base/base.h"
 
-/* argv[0] is the subcommand's name. Returns the exit status: 0 done, 1 failed, 2 wrong usage. */
-int cli_status(int argc, char **argv);
-int cli_stop(int argc, char **argv);
-int cli_help(int argc, char **argv);
-int cli_version(int argc, char **argv);
+struct cli_command {
+    const char *name;
+    int (*run)(int argc, char **argv); /* argv[0]: its name. Exit status: 0 done, 1 failed, 2 wrong usage */
+    const char *arguments, *text, *examples;
+};
+
+struct cli_flag {
+    const char *command, *flag, *argument, *text;
+};
+
+extern const struct cli_command cli_commands[];
+extern const size_t cli_command_count;
+extern const struct cli_flag cli_flags[];
+extern const size_t cli_flag_count;
+
+#define COMMAND(name, arguments, text, examples) int cli_##name(int argc, char **argv);
+#define FLAG(command, flag, argument, text)
+#include "cli/commands.def"
+#undef COMMAND
+#undef FLAG
 
 /* A command line that starts with a flag: tsnsrv's. argv[0] is the program. */
 int cli_serve(int argc, char **argv);
 
+/* The whole program; the exit status. */
+int cli_main(int argc, char **argv);
+
 /* Base name of the program as it was called. */
 const char *cli_program(void);
-void cli_set_program(const char *argv0);
+
+const struct cli_command *cli_command_find(const char *name); /* NULL: none */
+/* Usage, flags and examples of one. */
+void cli_command_help(FILE *out, const struct cli_command *command);
+/* The usage line on standard error, and 2: `return cli_wrong_usage("status");` */
+int cli_wrong_usage(const char *command);
+/* The list of all of them. */
+void cli_list_commands(FILE *out);
 
 #endif

@@ -187,10 +187,8 @@ int cli_status(int argc, char **argv)
     struct buf answer;
     int status = 1;
 
-    if (!parse(&o, argc, argv)) {
-        fprintf(stderr, "Usage: %s status [--json] [--socket PATH] [NAME]\n", cli_program());
-        return 2;
-    }
+    if (!parse(&o, argc, argv))
+        return cli_wrong_usage("status");
     buf_init(&answer, DAEMON_STATUS_BYTES_MAX);
     if (ask(o.socket, "status", &answer) == 0) {
         if (o.json) {
@@ -210,10 +208,8 @@ int cli_stop(int argc, char **argv)
     struct buf answer;
     int r;
 
-    if (!parse(&o, argc, argv) || o.json || o.name) {
-        fprintf(stderr, "Usage: %s stop [--socket PATH]\n", cli_program());
-        return 2;
-    }
+    if (!parse(&o, argc, argv) || o.json || o.name)
+        return cli_wrong_usage("stop");
     buf_init(&answer, 4096);
     r = ask(o.socket, "stop", &answer);
     buf_deinit(&answer);

@@ -119,6 +119,10 @@ NODISCARD int config_diff_text(const struct config_diff *d, const struct config 
 /* The usage text of the flags, from the table. `program` is the base name of argv[0]. */
 NODISCARD int config_usage(struct buf *out, const char *program);
 
+/* Everything about one option, by the name of its flag or key. 0, 1: there is none, -ENOMEM. */
+NODISCARD int config_option_help(struct buf *out, const char *name);
+const char *config_option_nearest(const char *name); /* static; NULL: nothing is near */
+
 /* Where `manytails status` finds the process when nobody says: the same rules as config_load. NULL: no
  * memory. */
 char *config_default_socket(const char *argv0);

@@ -287,35 +287,3 @@ int config_load(struct config *c, int argc, char *const *argv)
     service_free(&legacy);
     return r ? r : c->problem_count ? CONFIG_INVALID : 0;
 }
-
-/* ---- usage ------------------------------------------------------------------------------ */
-
-int config_usage(struct buf *out, const char *program)
-{
-    int r = buf_printf(
-        out,
-        "Usage: %s [-config FILE] OR [-service \"key=val,...\"]... OR [-name NAME [flags] URL]\n"
-        "\n"
-        "  %s -name web -plaintext -listenAddr :80 http://127.0.0.1:8080\n"
-        "  %s -service \"name=web,upstream=http://127.0.0.1:8080,plaintext=true,listenAddr=:80\"\n"
-        "  %s -config services.yaml\n"
-        "\n"
-        "  -config FILE\n"
-        "        YAML file with many services\n"
-        "  -service \"key=value,...\"\n"
-        "        One service; may be repeated. Keys are the names of the flags; a comma in a value is \\,\n",
-        program, program, program, program);
-
-    for (size_t i = 0; !r && i < option_count; i++) {
-        const struct option *o = &options[i];
-
-        if (!*o->flag)
-            continue;
-        r = buf_printf(out, "  -%s%s%s\n        %s%s%s%s\n", o->flag, *o->argument ? " " : "", o->argument,
-                       o->text, *o->fallback ? " (default " : "", o->fallback, *o->fallback ? ")" : "");
-    }
-    if (!r)
-        r = buf_append_str(out, "\nEnvironment: TS_AUTHKEY, TS_AUTH_KEY, TS_URL, TS_STATE_DIR, "
-                                "SSL_CERT_FILE, MANYTAILS_SOCKET\n");
-    return r;
-}

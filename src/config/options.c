@@ -1,6 +1,5 @@
 #include "config/internal.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -61,29 +60,6 @@ const struct feature *feature_find(struct span name)
     return NULL;
 }
 
-/* Levenshtein distance, letter case ignored; names are short. */
-static size_t distance(struct span a, struct span b)
-{
-    size_t row[64];
-
-    if (b.len >= COUNT_OF(row))
-        return SIZE_MAX;
-    for (size_t j = 0; j <= b.len; j++)
-        row[j] = j;
-    for (size_t i = 1; i <= a.len; i++) {
-        size_t diagonal = row[0];
-
-        row[0] = i;
-        for (size_t j = 1; j <= b.len; j++) {
-            size_t change = diagonal + (tolower(a.data[i - 1]) != tolower(b.data[j - 1]));
-
-            diagonal = row[j];
-            row[j] = MIN(change, MIN(row[j], row[j - 1]) + 1);
-        }
-    }
-    return row[b.len];
-}
-
 const char *option_nearest(enum option_source source, struct span name)
 {
     const char *best = NULL;
@@ -91,7 +67,7 @@ const char *option_nearest(enum option_source source, struct span name)
 
     for (size_t i = 0; i < option_count; i++) {
         const char *candidate = name_in(&options[i], source);
-        size_t d = distance(name, span_from_str(candidate));
+        size_t d = text_distance(name, span_from_str(candidate));
 
         if (*candidate && d < best_distance) {
             best = candidate;

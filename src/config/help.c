@@ -1,0 +1,87 @@
+/* config/help.c - the option table in words */
+#include "config/internal.h"
+
+int config_usage(struct buf *out, const char *program)
+{
+    int r = buf_printf(
+        out,
+        "Usage: %s [-config FILE] OR [-service \"key=val,...\"]... OR [-name NAME [flags] URL]\n"
+        "\n"
+        "  %s -name web -plaintext -listenAddr :80 http://127.0.0.1:8080\n"
+        "  %s -service \"name=web,upstream=http://127.0.0.1:8080,plaintext=true,listenAddr=:80\"\n"
+        "  %s -config services.yaml\n"
+        "\n"
+        "  -config FILE\n"
+        "        YAML file with many services\n"
+        "  -service \"key=value,...\"\n"
+        "        One service; may be repeated. Keys are the names of the flags; a comma in a value is \\,\n",
+        program, program, program, program);
+
+    for (size_t i = 0; !r && i < option_count; i++) {
+        const struct option *o = &options[i];
+
+        if (!*o->flag)
+            continue;
+        r = buf_printf(out, "  -%s%s%s\n        %s%s%s%s\n", o->flag, *o->argument ? " " : "", o->argument,
+                       o->text, *o->fallback ? " (default " : "", o->fallback, *o->fallback ? ")" : "");
+    }
+    if (!r)
+        r = buf_append_str(out, "\nEnvironment: TS_AUTHKEY, TS_AUTH_KEY, TS_URL, TS_STATE_DIR, "
+                                "SSL_CERT_FILE, MANYTAILS_SOCKET\n");
+    return r;
+}
+
+/* By any of its names; -name and --name too. */
+static const struct option *find_any(const char *name)
+{
+    struct span s = span_from_str(name + strspn(name, "-"));
+    const struct option *o = option_find(FROM_YAML, s);
+
+    if (!o)
+        o = option_find(FROM_FLAG, s);
+    return o ? o : option_find(FROM_KEY, s);
+}
+
+const char *config_option_nearest(const char *name)
+{
+    struct span s = span_from_str(name + strspn(name, "-"));
+    const char *near = option_nearest(FROM_YAML, s);
+
+    return near ? near : option_nearest(FROM_FLAG, s);
+}
+
+static const char *change_text(const struct option *o)
+{
+    switch (o->change) {
+    case CONFIG_COST_NODE:
+        return "a reload restarts the service's node";
+    case CONFIG_COST_LISTENER:
+        return "a reload cuts the service's connections";
+    case CONFIG_COST_IN_PLACE:
+    case CONFIG_COST_NOTHING:
+        return "a reload takes it over without losing a connection";
+    case CONFIG_COST_PROCESS:
+        return "needs a new start of the program";
+    }
+    return "";
+}
+
+int config_option_help(struct buf *out, const char *name)
+{
+    const struct option *o = find_any(name);
+    int r;
+
+    if (!o)
+        return 1;
+    r = buf_printf(out, "%s\n\n  %s\n\n", *o->yaml ? o->yaml : o->flag, o->text);
+    if (!r && *o->flag)
+        r = buf_printf(out, "  flag       -%s%s%s\n", o->flag, *o->argument ? " " : "", o->argument);
+    if (!r && *o->key)
+        r = buf_printf(out, "  -service   %s=%s\n", o->key, *o->argument ? o->argument : "true");
+    if (!r && *o->yaml)
+        r = buf_printf(out, "  file       %s: %s\n", o->yaml, o->example);
+    if (!r)
+        r = buf_printf(out, "  default    %s\n  values     %s\n  when       %s\n  change     %s\n",
+                       *o->fallback ? o->fallback : "none", o->range, o->why, change_text(o));
+    return r;
+}
