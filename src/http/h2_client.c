@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "http/h2_memory.h"
+
 /* Body bytes wait in nghttp2 while this much is pending; only control frames go beyond it. */
 #define PENDING_BODY_BYTES (64u << 10)
 
@@ -37,11 +39,10 @@ struct h2_client {
     struct list requests;
     size_t running;
     struct buf out;
-    uint8_t *scratch; /* borrowed, or NULL */
-    bool lending;     /* nghttp2 may have the scratch for its next big block */
-    unsigned depth;   /* inside an nghttp2 call: nothing may be sent now */
-    bool goaway;      /* the peer takes no new requests */
-    bool broken;      /* no further byte makes sense */
+    struct h2_lender memory;
+    unsigned depth; /* inside an nghttp2 call: nothing may be sent now */
+    bool goaway;    /* the peer takes no new requests */
+    bool broken;    /* no further byte makes sense */
     bool out_of_memory;
 };
 
@@ -259,59 +260,12 @@ static ssize_t read_body(nghttp2_session *session, int32_t id, uint8_t *out, siz
     return (ssize_t)n;
 }
 
-/* ---- memory -------------------------------------------------------------------
- *
- * nghttp2 keeps a 16 KB block per session in which it builds one frame at a time. It is dead as soon as
- * nghttp2_session_mem_send has no more to say, and pump() always goes on until then: so that one block, the
- * only big one that creating a session asks for, may be the same for all sessions of a thread. Later blocks
- * of that size (a long header, say) live across calls and are never lent.
- */
-
-#define FRAME_BLOCK_BYTES_MIN (16u << 10)
-
-static void *take_block(size_t size, void *user)
-{
-    struct h2_client *c = user;
-
-    if (!c->lending || size < FRAME_BLOCK_BYTES_MIN || size > H2_SCRATCH_BYTES)
-        return malloc(size);
-    c->lending = false;
-    return c->scratch;
-}
-
-static void free_block(void *p, void *user)
-{
-    if (p != ((struct h2_client *)user)->scratch)
-        free(p);
-}
-
-static void *take_zeroed(size_t count, size_t size, void *user)
-{
-    (void)user;
-    return calloc(count, size);
-}
-
-static void *resize_block(void *p, size_t size, void *user)
-{
-    struct h2_client *c = user;
-    void *larger;
-
-    if (!p)
-        return take_block(size, user);
-    if (p != c->scratch)
-        return realloc(p, size);
-    larger = malloc(size);
-    if (larger)
-        memcpy(larger, p, MIN(size, (size_t)H2_SCRATCH_BYTES));
-    return larger;
-}
-
 /* ---- life -------------------------------------------------------------------- */
 
 static int make_session(struct h2_client *c)
 {
     nghttp2_session_callbacks *cb = NULL;
-    nghttp2_mem mem = { c, take_block, free_block, take_zeroed, resize_block }; /* copied by nghttp2 */
+    nghttp2_mem mem = h2_lender_mem(&c->memory); /* copied by nghttp2 */
     nghttp2_option *option = NULL;
     int r = -1;
 
@@ -328,9 +282,9 @@ static int make_session(struct h2_client *c)
     nghttp2_option_set_no_closed_streams(option, 1);
     nghttp2_option_set_max_deflate_dynamic_table_size(option, 0);
     nghttp2_option_set_max_reserved_remote_streams(option, 0);
-    c->lending = c->scratch;
+    c->memory.lending = c->memory.scratch;
     r = nghttp2_session_client_new3(&c->session, cb, c, option, &mem);
-    c->lending = false;
+    c->memory.lending = false;
 out:
     nghttp2_session_callbacks_del(cb);
     nghttp2_option_del(option);
@@ -375,7 +329,7 @@ int h2_client_new(struct h2_client **out, uint8_t *scratch)
 
     if (!c)
         return -ENOMEM;
-    c->scratch = scratch;
+    c->memory.scratch = scratch;
     list_init(&c->requests);
     buf_init(&c->out, H2_PENDING_BYTES_MAX);
     if (make_session(c) ||
@@ -558,11 +512,6 @@ bool h2_client_closing(const struct h2_client *c)
 size_t h2_client_running(const struct h2_client *c)
 {
     return c->running;
-}
-
-const char *h2_code_text(uint32_t code)
-{
-    return nghttp2_http2_strerror(code);
 }
 
 const char *h2_end_text(enum h2_end why)

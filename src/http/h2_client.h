@@ -16,7 +16,7 @@
 #ifndef MANYTAILS_HTTP_H2_CLIENT_H
 #define MANYTAILS_HTTP_H2_CLIENT_H
 
-#include "base/base.h"
+#include "http/h2.h"
 
 #define H2_WINDOW_BYTES (4u << 20)       /* one stream: a full map response must fit without a round trip */
 #define H2_WINDOW_TOTAL_BYTES (8u << 20) /* all streams */
@@ -46,11 +46,6 @@ enum h2_end {
     H2_END_LOST,      /* the connection ended first (h2_client_free, H2_E_PROTOCOL) */
 };
 
-struct h2_header {
-    struct span name; /* lower case */
-    struct span value;
-};
-
 /* Calls come from inside feed, request, cancel, consumed, sent or free. They may call request, cancel and
  * consumed on the same client, never feed or free. Every request that started gets `ended` exactly once,
  * last. */
@@ -74,9 +69,6 @@ struct h2_request {
     size_t header_count;
     struct span body; /* copied; content-length is added; empty: no body, no content-length */
 };
-
-/* Room in which frames are put together: used only inside calls, so all clients of a thread share one. */
-#define H2_SCRATCH_BYTES (17u << 10)
 
 /* Life. The connection preface and SETTINGS are pending at once. -ENOMEM is the only failure.
  * `scratch`: H2_SCRATCH_BYTES that outlive the client, NULL: the client allocates its own. */
@@ -106,8 +98,7 @@ void h2_client_consumed(struct h2_client *c, uint32_t id, size_t n);
 /* No request can be started any more. The owner closes once h2_client_running() is 0. */
 bool h2_client_closing(const struct h2_client *c);
 size_t h2_client_running(const struct h2_client *c);
-/* Text of an HTTP/2 error code or enum h2_end, for logs. Static storage. */
-const char *h2_code_text(uint32_t code);
+/* Text of an enum h2_end, for logs. Static storage. */
 const char *h2_end_text(enum h2_end why);
 
 #endif
