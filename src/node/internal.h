@@ -44,8 +44,9 @@ struct node_process {
     struct netmap_store *store;
     struct relay_pacer *pacer;
     struct stream_proxies *proxies;
-    struct tls_client *tls;        /* the roots that control servers and relays are checked against */
-    struct tls_server *tls_server; /* tickets of all services */
+    struct underlay_survey *survey; /* which relay regions are near */
+    struct tls_client *tls;         /* the roots that control servers and relays are checked against */
+    struct tls_server *tls_server;  /* tickets of all services */
     uint8_t hash_key[16];
     uint8_t wireguard_secret[32]; /* cookies of one shard are good on another */
     unsigned shard_bits;

@@ -390,6 +390,7 @@ static int open_machines(struct node_shard *s)
     };
     struct underlay_config underlay = { .ops = &underlay_ops,
                                         .ctx = s,
+                                        .survey = s->process->survey,
                                         .port = port ? (uint16_t)(port + s->index) : 0 };
     struct netstack_config netstack = { .ops = &netstack_ops, .ctx = s, .random = random_bytes };
     int r;

@@ -8,6 +8,7 @@
 #include "underlay/netcheck.h"
 #include "underlay/path.h"
 #include "underlay/senders.h"
+#include "underlay/survey.h"
 #include "underlay/underlay.h"
 
 #define UNDERLAY_ENDPOINTS_FRESH \
@@ -22,6 +23,8 @@ struct region_map {
     struct list link;
     struct underlay *u;
     struct netcheck *check;
+    struct survey_seat seat;
+    bool started; /* a run of ours has begun */
     uint32_t refs;
     uint8_t digest[BLAKE2S_BYTES];
     struct list questions; /* struct question: names being resolved */
@@ -39,6 +42,8 @@ struct underlay {
     struct list awake;   /* peers whose path has state */
     struct list calling; /* peers whose CallMeMaybe waits for fresh endpoints */
     /* measuring (measure.c) */
+    struct underlay_survey *survey;
+    struct ev_mailbox *mailbox; /* the survey's letters */
     struct list maps;
     struct ev_timer timer;
     bool measuring, measure_again;
@@ -95,7 +100,7 @@ void talk_send_ping(struct underlay_peer *p, const struct path_ping *ping);
 void talk_send_call_me_maybe(struct underlay_peer *p);
 
 /* measure.c */
-void measure_init(struct underlay *u);
+NODISCARD int measure_init(struct underlay *u, struct underlay_survey *survey);
 void measure_deinit(struct underlay *u);
 void measure_wanted(struct underlay *u, time_ns now);
 void measure_active(struct underlay *u, time_ns now);      /* somebody sends */

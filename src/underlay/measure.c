@@ -66,6 +66,15 @@ static struct region_map *find_map(struct underlay *u, const uint8_t digest[BLAK
     return NULL;
 }
 
+/* What the surveyor has found so far, if that is somebody else. */
+static void adopt(struct region_map *m)
+{
+    struct underlay_report report;
+
+    if (!survey_is_surveyor(m->u->survey, &m->seat) && survey_read(m->u->survey, &m->seat, &report))
+        netcheck_adopt(m->check, &report);
+}
+
 static int make_map(struct underlay *u, const struct tailcfg_derp_map *map,
                     const uint8_t digest[BLAKE2S_BYTES], struct region_map **out)
 {
@@ -75,7 +84,10 @@ static int make_map(struct underlay *u, const struct tailcfg_derp_map *map,
     if (!m)
         return -ENOMEM;
     r = netcheck_new(&m->check, map, underlay_random, NULL);
+    if (!r)
+        r = survey_join(u->survey, &m->seat, digest, u->mailbox);
     if (r) {
+        netcheck_free(m->check);
         free(m);
         return r;
     }
@@ -83,6 +95,7 @@ static int make_map(struct underlay *u, const struct tailcfg_derp_map *map,
     memcpy(m->digest, digest, BLAKE2S_BYTES);
     list_init(&m->questions);
     list_push_back(&u->maps, &m->link);
+    adopt(m);
     *out = m;
     return 0;
 }
@@ -96,6 +109,7 @@ void measure_release_map(struct region_map *m)
         list_remove(&q->link);
         free(q);
     }
+    survey_leave(m->u->survey, &m->seat);
     list_remove(&m->link);
     netcheck_free(m->check);
     free(m);
@@ -125,7 +139,7 @@ int underlay_node_set_map(struct underlay_node *n, const struct tailcfg_derp_map
     }
     n->map = m;
     measure_release_map(old);
-    if (m && !netcheck_report(m->check)->measured_at)
+    if (m && !m->started)
         measure_wanted(u, now);
     return 0;
 }
@@ -143,19 +157,38 @@ static void rearm(struct underlay *u)
     ev_timer_set(&u->timer, at);
 }
 
+/* Whoever does not measure regions waits for the first report: it names the servers that are worth asking. */
+static bool may_start(const struct region_map *m)
+{
+    const struct underlay_report *r = netcheck_report(m->check);
+
+    return r->measured_at || r->home_region || survey_is_surveyor(m->u->survey, &m->seat);
+}
+
+static void start_map(struct region_map *m, bool v4, bool v6, time_ns now)
+{
+    struct underlay *u = m->u;
+    bool surveyor = survey_is_surveyor(u->survey, &m->seat);
+
+    if (!surveyor)
+        survey_ask(u->survey, &m->seat, UNDERLAY_MEASURE_MIN, now);
+    if (!may_start(m))
+        return;
+    u->counters.surveys += surveyor;
+    u->counters.mappings += !surveyor;
+    m->started = u->measuring = true;
+    if (netcheck_start(m->check, surveyor ? NETCHECK_REGIONS : NETCHECK_MAPPING, v4, v6, now))
+        u->counters.out_of_memory++;
+}
+
 static void start(struct underlay *u, time_ns now)
 {
     bool v4 = ev_udp_port(u->udp, true) != 0, v6 = ev_udp_port(u->udp, false) != 0;
 
-    if (list_empty(&u->maps))
-        return;
-    u->measuring = true;
     u->measure_again = false;
     u->periodic_at = TIME_NEVER;
-    u->counters.measurements++;
     LIST_EACH (m, &u->maps, struct region_map, link)
-        if (netcheck_start(m->check, v4, v6, now))
-            u->counters.out_of_memory++;
+        start_map(m, v4, v6, now);
     pump(u, now);
 }
 
@@ -163,7 +196,7 @@ static void start(struct underlay *u, time_ns now)
 static bool any_unmeasured(const struct underlay *u)
 {
     LIST_EACH (m, &u->maps, struct region_map, link)
-        if (!netcheck_report(m->check)->measured_at)
+        if (!m->started && may_start(m))
             return true;
     return false;
 }
@@ -291,6 +324,21 @@ static void perform_action(struct region_map *m, const struct netcheck_action *a
         netcheck_not_sent(m->check, &a->txid);
 }
 
+static unsigned pump_map(struct region_map *m, time_ns now)
+{
+    struct underlay *u = m->u;
+    struct netcheck_action a;
+    unsigned changes;
+    bool done;
+
+    while (netcheck_next(m->check, &a, now))
+        perform_action(m, &a, now);
+    changes = netcheck_take_changes(m->check, &done);
+    if ((done || (changes & UNDERLAY_CHANGED_HOME)) && survey_is_surveyor(u->survey, &m->seat))
+        survey_publish(u->survey, &m->seat, netcheck_report(m->check));
+    return changes;
+}
+
 /* Does what the machines ask for, and notices when all of them have finished. */
 static void pump(struct underlay *u, time_ns now)
 {
@@ -298,12 +346,7 @@ static void pump(struct underlay *u, time_ns now)
     bool running = false;
 
     LIST_EACH (m, &u->maps, struct region_map, link) {
-        struct netcheck_action a;
-        bool done;
-
-        while (netcheck_next(m->check, &a, now))
-            perform_action(m, &a, now);
-        changes |= netcheck_take_changes(m->check, &done);
+        changes |= pump_map(m, now);
         running |= netcheck_running(m->check);
     }
     if (u->measuring && !running)
@@ -312,14 +355,27 @@ static void pump(struct underlay *u, time_ns now)
     report(u, changes, now);
 }
 
+/* The home's relay may have spoken to nodes of other shards only. */
+static void hear_of_home(struct region_map *m)
+{
+    uint16_t home = netcheck_report(m->check)->home_region;
+    time_ns at = survey_heard_at(m->u->survey, &m->seat, home);
+
+    if (at != INT64_MIN)
+        netcheck_heard(m->check, home, at);
+}
+
 static void on_timer(struct ev_timer *timer, time_ns now)
 {
     struct underlay *u = CONTAINER_OF(timer, struct underlay, timer);
     bool again = u->measure_again && !u->measuring && now - u->measured_at >= UNDERLAY_MEASURE_GAP;
     bool periodic = now >= u->periodic_at;
 
-    LIST_EACH (m, &u->maps, struct region_map, link)
+    LIST_EACH (m, &u->maps, struct region_map, link) {
+        if (now >= netcheck_deadline(m->check))
+            hear_of_home(m);
         netcheck_tick(m->check, now);
+    }
     if (periodic) {
         u->periodic_at = TIME_NEVER;
         periodic = now < u->active_until && !u->measuring;
@@ -343,32 +399,78 @@ void measure_stun_received(struct underlay *u, struct span datagram, time_ns now
     pump(u, now);
 }
 
+/* ---- letters ---------------------------------------------------------------------------------- */
+
+static void on_report(struct underlay *u, struct region_map *m, const struct underlay_report *r, time_ns now)
+{
+    bool done;
+
+    if (survey_is_surveyor(u->survey, &m->seat))
+        return; /* it crossed our taking over */
+    netcheck_adopt(m->check, r);
+    report(u, netcheck_take_changes(m->check, &done), now);
+    if (!m->started)
+        measure_wanted(u, now);
+}
+
+/* Somebody asks for a report. One that is young, or on its way, will do. */
+static void on_ask(struct underlay *u, const struct region_map *m, time_ns now)
+{
+    time_ns measured_at = netcheck_report(m->check)->measured_at;
+
+    if (!netcheck_running(m->check) && (!measured_at || now - measured_at >= UNDERLAY_MEASURE_GAP))
+        measure_wanted(u, now);
+}
+
+static void on_letter(void *owner, struct ev_letter *base, time_ns now)
+{
+    struct survey_letter *l = CONTAINER_OF(base, struct survey_letter, base);
+    struct underlay *u = owner;
+    size_t count;
+    struct region_map *m = find_map(u, l->digest, &count);
+
+    if (m && l->kind == SURVEY_REPORT)
+        on_report(u, m, &l->report, now);
+    else if (m && l->kind == SURVEY_ASK)
+        on_ask(u, m, now);
+    else if (m)
+        measure_wanted(u, now);
+    free(l);
+}
+
 /* ---- door ---------------------------------------------------------------------------------- */
 
-void measure_init(struct underlay *u)
+int measure_init(struct underlay *u, struct underlay_survey *survey)
 {
     list_init(&u->maps);
     ev_timer_init(&u->timer, u->loop, on_timer);
     u->measured_at = NEVER_MEASURED;
     u->periodic_at = TIME_NEVER;
     u->active_until = INT64_MIN;
+    u->survey = survey;
+    return survey ? ev_mailbox_new(&u->mailbox, u->loop, on_letter, u) : 0;
 }
 
 void measure_deinit(struct underlay *u)
 {
-    must(list_empty(&u->maps)); /* nodes hold them */
+    must(list_empty(&u->maps));  /* nodes hold them */
+    ev_mailbox_free(u->mailbox); /* nobody writes to it: we left every table */
     ev_timer_stop(&u->timer);
 }
 
 void underlay_measure(struct underlay *u, time_ns now)
 {
+    LIST_EACH (m, &u->maps, struct region_map, link)
+        survey_ask(u->survey, &m->seat, UNDERLAY_MEASURE_GAP, now);
     measure_wanted(u, now);
 }
 
 void underlay_relay_heard(struct underlay_node *n, uint16_t region, time_ns now)
 {
-    if (n->map)
-        netcheck_heard(n->map->check, region, now);
+    if (!n->map)
+        return;
+    netcheck_heard(n->map->check, region, now);
+    survey_heard(n->u->survey, &n->map->seat, region, now);
 }
 
 const struct underlay_report *underlay_node_report(const struct underlay_node *n)

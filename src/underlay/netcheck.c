@@ -54,6 +54,7 @@ struct netcheck {
     uint16_t region_count, server_count;
     /* run */
     bool running, full, full_had_udp;
+    enum netcheck_kind kind;
     struct probe *probes;
     uint16_t probe_count, probe_room;
     uint16_t regions_planned;
@@ -334,6 +335,37 @@ static void plan_incremental(struct netcheck *n)
         plan_near(n, home, INCREMENTAL_REGIONS);
 }
 
+/* The nearest measured region but this one; if no latency is known yet, the first of the map. */
+static struct region *nearest_other(const struct netcheck *n, const struct region *than)
+{
+    struct region *found = NULL;
+
+    for (uint16_t i = 0; i < n->region_count; i++) {
+        struct region *r = &n->regions[i];
+        uint32_t us = best_of(r->last_us);
+
+        if (r == than || !measured(n, r))
+            continue;
+        if (!found || (us && (!best_of(found->last_us) || us < best_of(found->last_us))))
+            found = r;
+    }
+    return found;
+}
+
+/* Two regions, because two servers tell whether the NAT maps by destination. */
+static void plan_mapping(struct netcheck *n)
+{
+    struct region *home = region_by_id(n, n->report.home_region);
+    struct region *other = nearest_other(n, home);
+
+    if (n->report.measured_at && !n->report.udp)
+        return; /* nothing comes back; who measures the regions will tell when that changes */
+    if (home && measured(n, home))
+        plan_near(n, home, 0);
+    if (other)
+        plan_near(n, other, 1);
+}
+
 static void count_planned_regions(struct netcheck *n)
 {
     n->regions_planned = 0;
@@ -369,15 +401,13 @@ static void reset_run(struct netcheck *n, bool v4, bool v6, time_ns now)
         n->servers[i].asked = n->servers[i].resolving;
 }
 
-int netcheck_start(struct netcheck *n, bool v4, bool v6, time_ns now)
+static void plan(struct netcheck *n, time_ns now)
 {
-    if (n->running)
-        return 0;
-    n->probe_room = (uint16_t)MAX(n->region_count * FAMILIES * NETCHECK_FULL_TRIES, PROBES_INCREMENTAL);
-    n->probes = calloc(n->probe_room, sizeof(*n->probes));
-    if (!n->probes)
-        return -ENOMEM;
-    reset_run(n, v4, v6, now);
+    if (n->kind == NETCHECK_MAPPING) {
+        n->full = false;
+        plan_mapping(n);
+        return;
+    }
     n->full = full_is_due(n, now);
     if (!n->full)
         plan_incremental(n);
@@ -385,6 +415,20 @@ int netcheck_start(struct netcheck *n, bool v4, bool v6, time_ns now)
         n->full = true;
         plan_full(n);
     }
+}
+
+int netcheck_start(struct netcheck *n, enum netcheck_kind kind, bool v4, bool v6, time_ns now)
+{
+    if (n->running)
+        return 0;
+    n->probe_room = (uint16_t)MAX(n->region_count * FAMILIES * NETCHECK_FULL_TRIES, PROBES_INCREMENTAL);
+    n->probes = calloc(n->probe_room, sizeof(*n->probes));
+    if (!n->probes)
+        return -ENOMEM;
+    n->kind = kind;
+    n->report.os_has_v6 = v6;
+    reset_run(n, v4, v6, now);
+    plan(n, now);
     count_planned_regions(n);
     if (!n->probe_count)
         finish(n, now);
@@ -588,7 +632,7 @@ int netcheck_stun_received(struct netcheck *n, const struct stun_txid *txid, con
     r->latency_us[p->family] = (uint32_t)MAX((now - p->sent_at) / USEC, 1);
     cancel_set(n, p->region, p->family);
     /* All were asked at the same time: without a home, the first to answer is a good one at once. */
-    if (!n->report.home_region && r->may_be_home)
+    if (!n->report.home_region && r->may_be_home && n->kind == NETCHECK_REGIONS)
         set_home(n, r->id);
     if (first)
         check_enough(n, now);
@@ -602,7 +646,7 @@ void netcheck_heard(struct netcheck *n, uint16_t region, time_ns now)
     struct region *r = region_by_id(n, region);
 
     if (r)
-        r->heard_at = now;
+        r->heard_at = MAX(r->heard_at, now);
 }
 
 /* ---- the end of a run ------------------------------------------------------------------------ */
@@ -706,28 +750,51 @@ static void fill_latencies(struct netcheck *n)
     }
 }
 
-static void fill_facts(struct netcheck *n)
+static void set_varies(struct netcheck *n, enum underlay_fact varies)
 {
-    struct underlay_report *report = &n->report;
+    if (varies == UNDERLAY_UNKNOWN)
+        return; /* one answer does not refute what two told */
+    if (n->report.mapping_varies_by_dest_ip != varies)
+        n->changes |= UNDERLAY_CHANGED_NETINFO;
+    n->report.mapping_varies_by_dest_ip = varies;
+}
+
+static void set_families(struct netcheck *n, bool v4, bool v6)
+{
+    if (n->report.v4 != v4 || n->report.v6 != v6)
+        n->changes |= UNDERLAY_CHANGED_NETINFO;
+    n->report.v4 = v4;
+    n->report.v6 = v6;
+    n->report.udp = v4 || v6;
+}
+
+static void fill_families(struct netcheck *n)
+{
     bool v4 = false, v6 = false;
-    enum underlay_fact varies = n->varies;
 
     for (uint16_t i = 0; i < n->region_count; i++) {
         v4 |= n->regions[i].latency_us[V4] != 0;
         v6 |= n->regions[i].latency_us[V6] != 0;
     }
     if (!n->full && (v4 || v6)) {
-        v4 |= report->v4; /* only a full run waits long enough to take a family away */
-        v6 |= report->v6;
+        v4 |= n->report.v4; /* only a full run waits long enough to take a family away */
+        v6 |= n->report.v6;
     }
-    if (varies == UNDERLAY_UNKNOWN && v4)
-        varies = report->mapping_varies_by_dest_ip; /* one answer does not refute what two told */
-    if (report->v4 != v4 || report->v6 != v6 || report->mapping_varies_by_dest_ip != varies)
-        n->changes |= UNDERLAY_CHANGED_NETINFO;
-    report->v4 = v4;
-    report->v6 = v6;
-    report->udp = v4 || v6;
-    report->mapping_varies_by_dest_ip = varies;
+    set_families(n, v4, v6);
+}
+
+/* What a run that measured regions knows more than one that did not. */
+static void finish_regions(struct netcheck *n, time_ns now)
+{
+    remember(n, now);
+    set_home(n, choose_home(n, now));
+    fill_latencies(n);
+    fill_families(n);
+    if (n->full) {
+        n->full_at = now;
+        n->full_had_udp = n->report.udp;
+    }
+    n->report.measured_at = MAX(now, 1);
 }
 
 static void finish(struct netcheck *n, time_ns now)
@@ -736,18 +803,32 @@ static void finish(struct netcheck *n, time_ns now)
     free(n->probes);
     n->probes = NULL;
     n->probe_count = 0;
-    remember(n, now);
-    set_home(n, choose_home(n, now));
-    fill_latencies(n);
-    fill_facts(n);
-    if (n->full) {
-        n->full_at = now;
-        n->full_had_udp = n->report.udp;
-    }
+    if (n->kind == NETCHECK_REGIONS)
+        finish_regions(n, now);
+    set_varies(n, n->varies);
     memcpy(n->last_mapped, n->mapped, sizeof(n->mapped));
     n->last_mapped_count = n->mapped_count;
-    n->report.measured_at = MAX(now, 1);
     n->finished = true;
+}
+
+void netcheck_adopt(struct netcheck *n, const struct underlay_report *report)
+{
+    enum underlay_fact varies = n->report.mapping_varies_by_dest_ip;
+
+    set_home(n, report->home_region);
+    set_families(n, report->v4, report->v6);
+    n->report = *report;
+    n->report.mapping_varies_by_dest_ip = varies;
+    for (uint16_t i = 0; i < n->region_count; i++)
+        n->regions[i].last_us[V4] = n->regions[i].last_us[V6] = 0;
+    for (size_t i = 0; i < report->latency_count; i++) {
+        struct region *r = region_by_id(n, report->latencies[i].region);
+
+        if (!r)
+            continue;
+        r->last_us[V4] = report->latencies[i].v4_us;
+        r->last_us[V6] = report->latencies[i].v6_us;
+    }
 }
 
 /* ---- time -------------------------------------------------------------------------------------- */

@@ -43,13 +43,21 @@ NODISCARD int netcheck_new(struct netcheck **out, const struct tailcfg_derp_map 
                            void *random_ctx);
 void netcheck_free(struct netcheck *n); /* NULL is fine */
 
+/* Takes over what the machine that measures the regions found; what is known of our own socket stays. */
+void netcheck_adopt(struct netcheck *n, const struct underlay_report *report);
+
 /* Takes over the home of the map before, if this one has that region and it may be a home. */
 void netcheck_set_home(struct netcheck *n, uint16_t region);
 
 /* ---- a run ------------------------------------------------------------------------------ */
 
-/* Families that the socket and the host have. Nothing happens while a run is under way. -ENOMEM. */
-NODISCARD int netcheck_start(struct netcheck *n, bool v4, bool v6, time_ns now);
+enum netcheck_kind {
+    NETCHECK_REGIONS, /* regions, home and mapping */
+    NETCHECK_MAPPING, /* two servers, only for the socket's mapping: another machine measures the regions */
+};
+
+/* v4, v6: families that the socket and the host have. Nothing happens while a run is under way. -ENOMEM. */
+NODISCARD int netcheck_start(struct netcheck *n, enum netcheck_kind kind, bool v4, bool v6, time_ns now);
 bool netcheck_running(const struct netcheck *n);
 
 enum netcheck_action_kind { NETCHECK_STUN, NETCHECK_RESOLVE };

@@ -148,7 +148,7 @@ static time_ns run(struct net *net)
 
     net->sent = net->sent_v6 = net->flight_count = net->changes = 0;
     memset(net->sent_to, 0, sizeof(net->sent_to));
-    assert_int_equal(netcheck_start(net->check, true, true, net->now), 0);
+    assert_int_equal(netcheck_start(net->check, NETCHECK_REGIONS, true, true, net->now), 0);
     act(net);
     while (netcheck_running(net->check)) {
         struct flight *f = next_flight(net);
@@ -213,7 +213,7 @@ static void bring_up_has_a_home_with_the_first_answer(void **state)
 
     net_init(&net, 5);
     net_start(&net);
-    assert_int_equal(netcheck_start(net.check, true, false, net.now), 0);
+    assert_int_equal(netcheck_start(net.check, NETCHECK_REGIONS, true, false, net.now), 0);
     assert_true(netcheck_next(net.check, &a, net.now));
     assert_int_equal(netcheck_stun_received(net.check, &a.txid, &mapped, net.now + 5 * MSEC), 0);
     assert_int_equal(home(&net), 1);
@@ -273,7 +273,7 @@ static void answers_to_nothing_change_nothing(void **state)
     net_init(&net, 2);
     net_start(&net);
     assert_int_equal(netcheck_stun_received(net.check, &wrong, &mapped, net.now), NETCHECK_E_UNEXPECTED);
-    assert_int_equal(netcheck_start(net.check, true, true, net.now), 0);
+    assert_int_equal(netcheck_start(net.check, NETCHECK_REGIONS, true, true, net.now), 0);
     assert_int_equal(netcheck_stun_received(net.check, &wrong, &mapped, net.now), NETCHECK_E_UNEXPECTED);
     assert_true(netcheck_next(net.check, &a, net.now));
     a.txid.bytes[11] ^= 1;

@@ -10,7 +10,7 @@
 #include "disco/disco.h"
 #include "sim/sim.h"
 
-#define SIDES_MAX 3
+#define SIDES_MAX 4
 #define NODES_MAX 300
 #define PEERS_MAX 320
 #define RELAY_DELAY (40 * MSEC)
@@ -50,6 +50,8 @@ struct side {
 
 static struct side sides[SIDES_MAX];
 static size_t side_count;
+static struct underlay_survey *survey; /* of sides that are shards of one process */
+static const struct tailcfg_derp_map *map_in_use;
 static uint32_t next_key;
 static size_t relayed;
 
@@ -231,6 +233,7 @@ static void world_start(void)
     side_count = 0;
     next_key = 1;
     relayed = 0;
+    map_in_use = &derp_map;
 }
 
 static void world_stop(void)
@@ -250,6 +253,8 @@ static void world_stop(void)
         underlay_free(sides[s].u);
         sides[s].node_count = 0;
     }
+    underlay_survey_free(survey);
+    survey = NULL;
     sim_run(1 * SEC); /* names and relayed packets still on their way */
     sim_stop();
 }
@@ -265,7 +270,7 @@ static void set_host(struct side *side, const char *ip)
 static struct side *add_side(const char *local_ip, const char *public_ip, enum sim_nat nat)
 {
     struct side *side = &sides[side_count++];
-    struct underlay_config config = { .ops = &ops, .ctx = side };
+    struct underlay_config config = { .ops = &ops, .ctx = side, .survey = survey };
 
     sim_next_host(local_ip, public_ip, nat);
     assert_int_equal(underlay_new(&side->u, sim_loop(), &config), 0);
@@ -282,7 +287,7 @@ static struct test_node *add_node(struct side *side)
     secret_key_generate(&n->disco_secret);
     store_le32(n->node_key.bytes, next_key++);
     assert_int_equal(underlay_node_new(&n->node, side->u, &n->disco_secret, &n->node_key, n), 0);
-    assert_int_equal(underlay_node_set_map(n->node, &derp_map, sim_now()), 0);
+    assert_int_equal(underlay_node_set_map(n->node, map_in_use, sim_now()), 0);
     side->nodes[side->node_count++] = n;
     return n;
 }
@@ -548,11 +553,11 @@ static void endpoints_are_reported_once_while_nothing_changes(void **state)
     assert_int_equal(underlay_node_report(c.a->node)->mapping_varies_by_dest_ip, UNDERLAY_NO);
     assert_int_equal(underlay_node_report(c.a->node)->latency_count, 2);
     c.side_a->reports = 0;
-    uint64_t runs = underlay_counters_get(c.side_a->u)->measurements;
+    uint64_t runs = underlay_counters_get(c.side_a->u)->surveys;
 
     talk(c.ab, c.a, c.ba, c.b, 10 * MINUTE);
     assert_int_equal(c.side_a->reports, 0);
-    assert_in_range(underlay_counters_get(c.side_a->u)->measurements - runs, 600 / 26, 600 / 20 + 1);
+    assert_in_range(underlay_counters_get(c.side_a->u)->surveys - runs, 600 / 26, 600 / 20 + 1);
     world_stop();
 }
 
@@ -621,6 +626,173 @@ static void nodes_with_equal_maps_share_one_measurement(void **state)
 }
 
 /* ---- many nodes, one address ---------------------------------------------------------------------- */
+
+/* ---- shards of one process ------------------------------------------------------------------- */
+
+#define MANY_REGIONS 6
+static struct tailcfg_derp_node many_nodes[MANY_REGIONS];
+static struct tailcfg_derp_region many_regions[MANY_REGIONS];
+static const struct tailcfg_derp_map many_map = { .has_regions = true,
+                                                  .regions = many_regions,
+                                                  .region_count = MANY_REGIONS };
+
+/* Shards behind one NAT, each with nodes of a tailnet of six regions, none of them measured yet. */
+static void process_start(size_t shards, size_t nodes)
+{
+    static char texts[MANY_REGIONS][2][24];
+
+    sim_start(1000 * SEC);
+    memset(sides, 0, sizeof(sides));
+    side_count = 0;
+    next_key = 1;
+    map_in_use = &many_map;
+    for (size_t i = 0; i < MANY_REGIONS; i++) {
+        snprintf(texts[i][0], sizeof(texts[i][0]), "203.0.113.%zu", i + 1);
+        snprintf(texts[i][1], sizeof(texts[i][1]), "203.0.113.%zu:3478", i + 1);
+        sim_stun_server(texts[i][1]);
+        many_nodes[i] = (struct tailcfg_derp_node) { .host_name = span_from_str("derp.test"),
+                                                     .ipv4 = span_from_str(texts[i][0]),
+                                                     .stun_port = 3478 };
+        many_regions[i] = (struct tailcfg_derp_region) {
+            .id = (int32_t)i + 1, .score = 1.0, .nodes = &many_nodes[i], .node_count = 1
+        };
+    }
+    assert_int_equal(underlay_survey_new(&survey), 0);
+    for (size_t s = 0; s < shards; s++)
+        add_side("192.168.1.2", "198.51.100.1", SIM_NAT_EASY);
+    for (size_t i = 0; i < nodes; i++)
+        add_node(&sides[i % shards]);
+}
+
+static uint64_t surveys_of_all(void)
+{
+    uint64_t sum = 0;
+
+    for (size_t s = 0; s < side_count; s++)
+        sum += underlay_counters_get(sides[s].u)->surveys;
+    return sum;
+}
+
+static void assert_all_agree(void)
+{
+    uint16_t home = underlay_node_report(sides[0].nodes[0]->node)->home_region;
+
+    assert_int_not_equal(home, 0);
+    for (size_t s = 0; s < side_count; s++)
+        for (size_t i = 0; i < sides[s].node_count; i++) {
+            const struct underlay_report *r = underlay_node_report(sides[s].nodes[i]->node);
+
+            assert_int_equal(r->home_region, home);
+            assert_true(r->udp);
+            assert_int_equal(r->latency_count, MANY_REGIONS);
+        }
+}
+
+/* The probes of regions are those of one shard, however many shards and nodes there are. Every other socket
+ * asks two servers for its own mapping, and gets it. */
+static void regions_are_measured_once_for_all_shards(void **state)
+{
+    (void)state;
+    uint64_t alone;
+
+    process_start(1, 1);
+    sim_run(5 * SEC);
+    alone = sim_counters()->stun_requests;
+    assert_in_range(alone, MANY_REGIONS, 3 * MANY_REGIONS);
+    world_stop();
+
+    process_start(4, 40);
+    sim_run(5 * SEC);
+    assert_int_equal(surveys_of_all(), 1);
+    assert_in_range(sim_counters()->stun_requests, alone + 3, alone + 3 * 2);
+    assert_all_agree();
+    for (size_t s = 0; s < side_count; s++) {
+        size_t count;
+        const struct underlay_endpoint *list = underlay_endpoints(sides[s].u, &count);
+
+        assert_in_range(count, 2, UNDERLAY_ENDPOINTS_MAX);
+        assert_int_equal(list[0].type, UNDERLAY_ENDPOINT_STUN);
+        assert_int_equal(underlay_node_report(sides[s].nodes[0]->node)->mapping_varies_by_dest_ip,
+                         UNDERLAY_NO);
+        for (size_t other = 0; other < s; other++)
+            assert_int_not_equal(list[0].address.port,
+                                 underlay_endpoints(sides[other].u, &count)->address.port);
+    }
+    world_stop();
+}
+
+static void a_later_shard_gets_the_report_without_measuring(void **state)
+{
+    (void)state;
+    struct side *late;
+
+    process_start(1, 3);
+    sim_run(5 * SEC);
+    late = add_side("192.168.1.2", "198.51.100.1", SIM_NAT_EASY);
+    assert_int_equal(underlay_node_report(add_node(late)->node)->home_region,
+                     underlay_node_report(sides[0].nodes[0]->node)->home_region);
+    sim_run(5 * SEC);
+    assert_int_equal(surveys_of_all(), 1);
+    assert_int_equal(underlay_counters_get(late->u)->mappings, 1);
+    assert_all_agree();
+    world_stop();
+}
+
+static void another_shard_takes_over_from_one_that_leaves(void **state)
+{
+    (void)state;
+    struct test_node *n;
+
+    process_start(2, 2);
+    sim_run(5 * SEC);
+    n = sides[0].nodes[--sides[0].node_count];
+    underlay_node_free(n->node);
+    free(n);
+    sim_run(10 * SEC);
+    assert_int_equal(underlay_counters_get(sides[1].u)->surveys, 1);
+    add_node(&sides[0]);
+    sim_run(5 * SEC);
+    assert_int_equal(surveys_of_all(), 2);
+    assert_all_agree();
+    world_stop();
+}
+
+/* The surveyor has no traffic; a node of another shard does, and its relay breaks. */
+static void whoever_needs_it_asks_the_surveyor(void **state)
+{
+    (void)state;
+
+    process_start(3, 6);
+    sim_run(10 * SEC);
+    assert_int_equal(surveys_of_all(), 1);
+    for (size_t s = 0; s < side_count; s++)
+        underlay_measure(sides[s].u, sim_now());
+    sim_run(10 * SEC);
+    assert_int_equal(underlay_counters_get(sides[0].u)->surveys, 2);
+    assert_int_equal(surveys_of_all(), 2);
+    world_stop();
+}
+
+/* Traffic of one shard keeps the report young for all, and asks no more often than one shard alone would. */
+static void traffic_on_any_shard_keeps_the_report_young(void **state)
+{
+    (void)state;
+    struct test_peer *p;
+
+    process_start(3, 3);
+    sim_run(5 * SEC);
+    p = know(sides[2].nodes[0], sides[1].nodes[0]);
+    for (int i = 0; i < 1000; i++) {
+        assert_int_equal(send_kind(p, sides[1].nodes[0], UNDERLAY_DATA), 0);
+        sim_run(100 * MSEC);
+    }
+    assert_in_range(underlay_counters_get(sides[0].u)->surveys, 3, 6);
+    assert_int_equal(underlay_counters_get(sides[2].u)->surveys, 0);
+    assert_int_equal(underlay_counters_get(sides[1].u)->mappings, 1);
+    sim_run(120 * SEC);
+    assert_in_range(underlay_counters_get(sides[0].u)->surveys, 3, 7);
+    world_stop();
+}
 
 static void a_peer_reaches_every_node_of_the_socket(void **state)
 {
@@ -1020,6 +1192,11 @@ int main(void)
         cmocka_unit_test(a_changed_host_is_reported_and_proven),
         cmocka_unit_test(a_network_without_udp_still_has_a_home),
         cmocka_unit_test(nodes_with_equal_maps_share_one_measurement),
+        cmocka_unit_test(regions_are_measured_once_for_all_shards),
+        cmocka_unit_test(a_later_shard_gets_the_report_without_measuring),
+        cmocka_unit_test(another_shard_takes_over_from_one_that_leaves),
+        cmocka_unit_test(whoever_needs_it_asks_the_surveyor),
+        cmocka_unit_test(traffic_on_any_shard_keeps_the_report_young),
         cmocka_unit_test(a_peer_reaches_every_node_of_the_socket),
         cmocka_unit_test(strangers_get_no_answer_and_cost_no_crypto),
         cmocka_unit_test(an_ambiguous_ping_is_only_answered),

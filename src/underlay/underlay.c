@@ -278,9 +278,10 @@ int underlay_new(struct underlay **out, struct ev_loop *loop, const struct under
     senders_init(&u->senders, hash_key);
     list_init(&u->awake);
     list_init(&u->calling);
-    measure_init(u);
+    r = measure_init(u, config->survey);
     u->room = malloc(DISCO_INNER_BYTES_MAX + BOX_TAG_BYTES);
-    r = u->room ? ev_udp_open(&u->udp, loop, config->port, on_datagrams, u) : -ENOMEM;
+    if (!r)
+        r = u->room ? ev_udp_open(&u->udp, loop, config->port, on_datagrams, u) : -ENOMEM;
     if (r) {
         underlay_free(u);
         return err_trace(r);

@@ -79,10 +79,16 @@ struct underlay_ops {
     void (*report_changed)(void *ctx, unsigned what, time_ns now);
 };
 
+/* One per process: relay regions are measured by one shard, and the others get its report. Any thread. */
+struct underlay_survey;
+NODISCARD int underlay_survey_new(struct underlay_survey **out);
+void underlay_survey_free(struct underlay_survey *s); /* after all underlays; NULL is fine */
+
 struct underlay_config {
     const struct underlay_ops *ops;
     void *ctx;
-    uint16_t port; /* 0: the kernel chooses */
+    struct underlay_survey *survey; /* NULL: measures for itself alone. Borrowed for life */
+    uint16_t port;                  /* 0: the kernel chooses */
 };
 
 NODISCARD int underlay_new(struct underlay **out, struct ev_loop *loop, const struct underlay_config *config);
@@ -216,7 +222,9 @@ struct underlay_counters {
     uint64_t pings_in, pings_out, pongs_in, pongs_out, pongs_unexpected;
     uint64_t call_me_maybes_in, call_me_maybes_out;
     uint64_t sent_direct, sent_relay, sent_both, send_failed, unreachable;
-    uint64_t paths_won, paths_lost, measurements, out_of_memory;
+    uint64_t paths_won, paths_lost, out_of_memory;
+    uint64_t surveys;  /* runs in which relay regions were measured */
+    uint64_t mappings; /* runs that only asked for this socket's mapping */
 };
 const struct underlay_counters *underlay_counters_get(const struct underlay *u);
 

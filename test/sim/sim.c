@@ -286,6 +286,7 @@ static void arrive(struct flight *f)
     }
     for (size_t i = 0; i < world.stun_count; i++)
         if (ip_port_equal(&world.stun[i], &f->to)) {
+            world.counters.stun_requests++;
             answer_stun(&world.stun[i], f);
             return;
         }
@@ -459,4 +460,62 @@ void ev_resolve_cancel(struct ev_resolve *r)
 {
     if (r)
         r->cancelled = true;
+}
+
+/* ---- letters ------------------------------------------------------------------------------------- */
+
+struct ev_mailbox {
+    void (*fn)(void *owner, struct ev_letter *letter, time_ns now);
+    void *owner;
+    struct list letters;
+    bool freed, visit; /* a visit of the postman is due */
+};
+
+int ev_mailbox_new(struct ev_mailbox **out, struct ev_loop *loop,
+                   void (*fn)(void *owner, struct ev_letter *letter, time_ns now), void *owner)
+{
+    struct ev_mailbox *m = calloc(1, sizeof(*m));
+
+    (void)loop;
+    if (!m)
+        return -ENOMEM;
+    *m = (struct ev_mailbox) { .fn = fn, .owner = owner };
+    list_init(&m->letters);
+    *out = m;
+    return 0;
+}
+
+static void drain(struct ev_mailbox *m)
+{
+    for (struct list *link; (link = list_pop_front(&m->letters));)
+        m->fn(m->owner, LIST_ENTRY(link, struct ev_letter, link), world.loop.now);
+}
+
+static void visit(void *ctx)
+{
+    struct ev_mailbox *m = ctx;
+
+    m->visit = false;
+    if (m->freed)
+        free(m);
+    else
+        drain(m);
+}
+
+void ev_mailbox_post(struct ev_mailbox *m, struct ev_letter *letter)
+{
+    list_push_back(&m->letters, &letter->link);
+    if (!m->visit)
+        sim_later(0, visit, m);
+    m->visit = true;
+}
+
+void ev_mailbox_free(struct ev_mailbox *m)
+{
+    if (!m)
+        return;
+    drain(m);
+    m->freed = true;
+    if (!m->visit)
+        free(m);
 }

@@ -2,7 +2,7 @@
  *
  * Link a test with sim.c and the module under test runs unchanged: its timers fire when simulated time
  * comes to them, its datagrams travel with a delay through NATs. One world per process, one thread.
- * IPv4 only, no descriptors. What is not here (streams, mailboxes) is added when a test needs it.
+ * IPv4 only, no descriptors. What is not here (streams) is added when a test needs it.
  */
 #ifndef MANYTAILS_TEST_SIM_H
 #define MANYTAILS_TEST_SIM_H
@@ -21,7 +21,7 @@ enum sim_nat {
 };
 
 struct sim_counters {
-    uint64_t sent, delivered, filtered, lost, timers_fired, resolved;
+    uint64_t sent, delivered, filtered, lost, timers_fired, resolved, stun_requests;
 };
 
 void sim_start(time_ns now);
