@@ -1,7 +1,6 @@
 #include "daemon/internal.h"
 
 #include <errno.h>
-#include <malloc.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -123,12 +122,13 @@ static void on_host(void *owner, const struct host_view *view, time_ns now)
     post_host(owner, view);
 }
 
-/* Bringing nodes up leaves holes in the heap: netmaps, handshakes, certificates. Once, not a tick. */
+/* Bringing nodes up leaves holes in the heap (netmaps, handshakes, certificates) and code that is not needed
+ * again. Once, not a tick. */
 static void on_settled(struct ev_timer *t, time_ns now)
 {
     (void)t;
     (void)now;
-    malloc_trim(0);
+    memory_settle();
 }
 
 static void on_stop_timer(struct ev_timer *t, time_ns now)
@@ -191,7 +191,7 @@ static void raise_limits(size_t shards)
         files.rlim_cur = files.rlim_max;
         setrlimit(RLIMIT_NOFILE, &files);
     }
-    mallopt(M_ARENA_MAX, (int)shards + 1);
+    memory_configure(shards + 1);
     signal(SIGPIPE, SIG_IGN);
 }
 

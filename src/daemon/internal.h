@@ -99,6 +99,10 @@ NODISCARD int admin_open(struct daemon *d);
 void admin_close(struct daemon *d);
 void admin_answer(struct daemon *d, size_t shard, uint64_t id, struct span json);
 
+/* memory.c: the heap */
+void memory_configure(size_t threads); /* before there is a second thread */
+void memory_settle(void);              /* what starting needed may go */
+
 /* login.c: how a person gets to see a login URL */
 void login_show(const char *service, const char *url);
 

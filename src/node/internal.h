@@ -111,6 +111,9 @@ struct node_shard {
     struct list output;   /* peers with something to send */
     struct ev_task flush; /* sends it, after the batch that caused it */
     struct ev_timer stack_timer;
+    struct ev_timer quiet_timer; /* quiet.c */
+    uint64_t quiet_mark;
+    bool quiet_armed;
     struct ev_mailbox *mailbox; /* packets that came to other shards */
     struct list unknown;        /* struct unknown_initiator, oldest first */
     uint32_t unknown_count;
@@ -224,8 +227,13 @@ void tunnel_receive(struct node_shard *s, struct underlay_node *hint, const stru
                     size_t count, const struct underlay_source *source, time_ns now);
 /* Plaintext packets that are known to come from this peer. Packets must not be too many for one batch. */
 void tunnel_deliver(struct node_peer *from, const struct span *packets, size_t count, time_ns now);
-void tunnel_output(struct node_peer *p);                     /* there is something to send to it: soon */
-void tunnel_flush(struct node_shard *s, time_ns now);        /* now */
+void tunnel_output(struct node_peer *p);              /* there is something to send to it: soon */
+void tunnel_flush(struct node_shard *s, time_ns now); /* now */
+
+/* ---- quiet.c: the heap after a burst ---- */
+
+void quiet_init(struct node_shard *s);
+void quiet_note(struct node_shard *s, time_ns now);          /* packets went */
 void tunnel_session_ready(struct node_peer *p, time_ns now); /* what waits for a key goes out */
 /* One packet of our own making (TSMP); dropped if there is no key for it. */
 void tunnel_send_packet(struct node_peer *p, struct span packet, time_ns now);

@@ -379,7 +379,10 @@ static void on_stack_timer(struct ev_timer *t, time_ns now)
 
 static void on_flush(struct ev_task *t, time_ns now)
 {
-    tunnel_flush(CONTAINER_OF(t, struct node_shard, flush), now);
+    struct node_shard *s = CONTAINER_OF(t, struct node_shard, flush);
+
+    tunnel_flush(s, now);
+    quiet_note(s, now);
 }
 
 static int open_machines(struct node_shard *s)
@@ -431,6 +434,7 @@ int node_shard_new(struct node_shard **out, struct node_process *p, unsigned ind
     list_init(&s->unknown);
     ev_task_init(&s->flush, loop, on_flush);
     ev_timer_init(&s->stack_timer, loop, on_stack_timer);
+    quiet_init(s);
     s->send_slab = malloc(SEND_SLAB_BYTES);
     r = s->send_slab ? open_machines(s) : -ENOMEM;
     if (r) {
@@ -462,6 +466,7 @@ void node_shard_free(struct node_shard *s)
         unknown_drop(s, LIST_FIRST(&s->unknown, struct unknown_initiator, link));
     ev_task_cancel(&s->flush);
     ev_timer_stop(&s->stack_timer);
+    ev_timer_stop(&s->quiet_timer);
     slab_deinit(&s->nodes);
     slab_deinit(&s->peers);
     free(s->send_slab);
