@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define HOSTED_CONTROL_URL "https://controlplane.tailscale.com"
 #define AUTH_KEY_FILE_BYTES_MAX 4096
@@ -69,8 +70,29 @@ char *config_default_socket(const char *argv0)
     return path;
 }
 
-/* One service keeps using the base folder itself, as tsnsrv does; several get a folder each. */
-static int state_directories(struct config *c)
+static bool exists(const char *folder, const char *name)
+{
+    char *path;
+    bool found = asprintf(&path, "%s/%s", folder, name) >= 0;
+
+    if (!found)
+        return false;
+    found = access(path, F_OK) == 0;
+    free(path);
+    return found;
+}
+
+/* A service of a list or file has a folder of its own, also while it is the only one: another one may come
+ * with a reload, and then its folder must not be another. Except where the base folder holds an identity. */
+static bool uses_base_itself(const struct config *c, const struct config_service *s, bool listed)
+{
+    if (!listed || c->service_count != 1)
+        return !listed;
+    return !exists(c->base_directory, s->name) &&
+           (exists(c->base_directory, "manytails.state") || exists(c->base_directory, "tailscaled.state"));
+}
+
+static int state_directories(struct config *c, bool listed)
 {
     for (size_t i = 0; i < c->service_count; i++) {
         struct config_service *s = &c->services[i];
@@ -78,7 +100,7 @@ static int state_directories(struct config *c)
 
         if (*s->state_directory || !*s->name)
             continue;
-        if (c->service_count == 1)
+        if (uses_base_itself(c, s, listed))
             path = text_dup(span_from_str(c->base_directory));
         else if (asprintf(&path, "%s/%s", c->base_directory, s->name) < 0)
             path = NULL;
@@ -166,6 +188,6 @@ int environment_apply(struct config *c, const char *argv0, const char *state_fla
     }
     int r = control_urls(c);
     if (!r)
-        r = state_directories(c);
+        r = state_directories(c, state_flag != NULL);
     return r ? r : auth_keys(c);
 }

@@ -1,5 +1,6 @@
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -262,6 +263,37 @@ static void keys_come_from_files_and_the_environment(void **state)
     config_free(&c);
 }
 
+/* Another service may come with a reload: the first one must not move then. */
+static void a_lone_service_of_a_list_has_its_own_folder_unless_the_base_has_an_identity(void **state)
+{
+    (void)state;
+    char base[] = "/tmp/test-config-XXXXXX", path[64], want[64];
+    struct config c;
+    FILE *f;
+
+    assert_non_null(mkdtemp(base));
+    setenv("TS_STATE_DIR", base, 1);
+    snprintf(want, sizeof(want), "%s/a", base);
+    assert_int_equal(LOAD(&c, "-service", "name=a,upstream=http://x,plaintext=1"), 0);
+    assert_string_equal(c.services[0].state_directory, want);
+    config_free(&c);
+
+    snprintf(path, sizeof(path), "%s/manytails.state", base);
+    assert_non_null(f = fopen(path, "w"));
+    fclose(f);
+    assert_int_equal(LOAD(&c, "-service", "name=a,upstream=http://x,plaintext=1"), 0);
+    assert_string_equal(c.services[0].state_directory, base);
+    config_free(&c);
+
+    assert_int_equal(mkdir(want, 0700), 0);
+    assert_int_equal(LOAD(&c, "-service", "name=a,upstream=http://x,plaintext=1"), 0);
+    assert_string_equal(c.services[0].state_directory, want);
+    config_free(&c);
+    assert_int_equal(rmdir(want), 0);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(base), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -271,6 +303,8 @@ int main(void)
         cmocka_unit_test_setup(yaml_files, clean_environment),
         cmocka_unit_test_setup(yaml_faults_are_collected, clean_environment),
         cmocka_unit_test_setup(keys_come_from_files_and_the_environment, clean_environment),
+        cmocka_unit_test_setup(a_lone_service_of_a_list_has_its_own_folder_unless_the_base_has_an_identity,
+                               clean_environment),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
