@@ -429,15 +429,31 @@ void control_client_stop(struct control_client *c)
     client_again(c);
 }
 
+static bool same_text(const char *a, const char *b)
+{
+    if (!a || !b)
+        return a == b;
+    return strlen(a) == strlen(b) && crypto_equal(a, b, strlen(a));
+}
+
+static void auth_key_free(char *key)
+{
+    if (key)
+        wipe(key, strlen(key));
+    free(key);
+}
+
 int control_client_set_auth_key(struct control_client *c, const char *auth_key)
 {
     char *copy = auth_key && auth_key[0] ? auth_key_dup(auth_key) : NULL;
 
     if (auth_key && auth_key[0] && !copy)
         return err_trace(-ENOMEM);
-    if (c->auth_key)
-        wipe(c->auth_key, strlen(c->auth_key));
-    free(c->auth_key);
+    if (same_text(copy, c->auth_key)) {
+        auth_key_free(copy); /* a person may be looking at the login URL: it stays */
+        return 0;
+    }
+    auth_key_free(c->auth_key);
     c->auth_key = copy;
     registration_auth_key_changed(&c->registration);
     c->restart_login |= c->login_active; /* whoever waits for a better key, or a person, tries this one now */

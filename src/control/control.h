@@ -144,8 +144,8 @@ void control_client_stop(struct control_client *c);  /* closes the connection; m
 /* What ops.report says has changed: published soon, once, and only if a request would differ. Cheap: call it
  * as often as you like. */
 void control_client_report_changed(struct control_client *c);
-/* Used from now on; a registration that waits (for a person, after a refusal) begins anew with it. For a
- * reload, or a key minted with OAuth. NULL: none. -ENOMEM. */
+/* Used from now on; a registration that waits (for a person, after a refusal) begins anew with it, unless it
+ * is the key that we have. For a reload, or a key minted with OAuth. NULL: none. -ENOMEM. */
 NODISCARD int control_client_set_auth_key(struct control_client *c, const char *auth_key);
 /* A fresh node key and a registration now, because a person asks for it. A key that expires is renewed
  * without it. */

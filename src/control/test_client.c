@@ -528,6 +528,8 @@ static void better_auth_key_is_tried_at_once(void **state)
     assert_non_null(strstr(status_of(n).sentence, "the auth key was refused: invalid pre auth key; trying "));
     assert_true(status_of(n).retry_at - ev_now(w.loop) > MINUTE);
     w.register_answer = NULL;
+    assert_int_equal(control_client_set_auth_key(n->client, "wrong"), 0); /* the same one again: nothing */
+    assert_true(status_of(n).retry_at - ev_now(w.loop) > MINUTE);
     assert_int_equal(control_client_set_auth_key(n->client, "right--TLcredential"), 0);
     until(running(n));
     assert_non_null(strstr(w.last_register, "\"AuthKey\":\"right\""));
