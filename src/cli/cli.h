@@ -37,6 +37,13 @@ int cli_serve(int argc, char **argv);
 /* The whole program; the exit status. */
 int cli_main(int argc, char **argv);
 
+/* Asks the process behind `socket` (NULL: where one is by default) and says on standard error why it could
+ * not. 0 or -errno. */
+NODISCARD int cli_ask(const char *socket, const char *command, struct buf *answer);
+
+/* reload.c: what the process answered, in words. Exit status. */
+int reload_print(struct span answer, FILE *out, FILE *err);
+
 /* Base name of the program as it was called. */
 const char *cli_program(void);
 

@@ -21,20 +21,6 @@ static void print_usage(FILE *out)
     buf_deinit(&usage);
 }
 
-/* One log line per notice. */
-static void log_notices(const struct buf *notices)
-{
-    struct span rest = buf_span(notices);
-
-    while (rest.len) {
-        const uint8_t *end = memchr(rest.data, '\n', rest.len);
-        size_t len = end ? (size_t)(end - rest.data) : rest.len;
-
-        log_warn(NULL, "%.*s", (int)len, (const char *)rest.data);
-        rest = span_slice(rest, len + 1, rest.len);
-    }
-}
-
 static int complain(const struct config *c, int outcome)
 {
     switch (outcome) {
@@ -56,14 +42,6 @@ static int complain(const struct config *c, int outcome)
     }
 }
 
-static bool any_verbose(const struct config *c)
-{
-    for (size_t i = 0; i < c->service_count; i++)
-        if (c->services[i].verbose)
-            return true;
-    return false;
-}
-
 int cli_serve(int argc, char **argv)
 {
     struct config config;
@@ -73,10 +51,7 @@ int cli_serve(int argc, char **argv)
     if (r) {
         status = complain(&config, r);
     } else {
-        if (any_verbose(&config))
-            log_set_level(LOG_DEBUG);
-        log_notices(&config.notices);
-        status = daemon_run(&config);
+        status = daemon_run(&config, argc, argv);
     }
     config_free(&config);
     return status;

@@ -28,24 +28,6 @@ static bool parse(struct status_options *o, int argc, char **argv)
     return true;
 }
 
-/* Asks the process; says in words why not. */
-static int ask(const char *socket, const char *command, struct buf *answer)
-{
-    char *found = socket ? text_dup(span_from_str(socket)) : config_default_socket(cli_program());
-    int r = found ? daemon_ask(found, command, answer) : -ENOMEM;
-
-    if (r == -ENOENT || r == -ECONNREFUSED)
-        fprintf(stderr,
-                "%s: no process answers at %s. Is it running? If it was started with another -stateDir or "
-                "$TS_STATE_DIR, "
-                "give its socket with --socket PATH.\n",
-                cli_program(), found);
-    else if (r)
-        fprintf(stderr, "%s: %s: %s\n", cli_program(), found ? found : "", err_text(r));
-    free(found);
-    return r;
-}
-
 static const char *bytes_text(int64_t n, char out[32])
 {
     static const char units[] = "kMGT";
@@ -190,7 +172,7 @@ int cli_status(int argc, char **argv)
     if (!parse(&o, argc, argv))
         return cli_wrong_usage("status");
     buf_init(&answer, DAEMON_STATUS_BYTES_MAX);
-    if (ask(o.socket, "status", &answer) == 0) {
+    if (cli_ask(o.socket, "status", &answer) == 0) {
         if (o.json) {
             fwrite(buf_span(&answer).data, 1, answer.len, stdout);
             status = 0;
@@ -200,18 +182,4 @@ int cli_status(int argc, char **argv)
     }
     buf_deinit(&answer);
     return status;
-}
-
-int cli_stop(int argc, char **argv)
-{
-    struct status_options o = { 0 };
-    struct buf answer;
-    int r;
-
-    if (!parse(&o, argc, argv) || o.json || o.name)
-        return cli_wrong_usage("stop");
-    buf_init(&answer, 4096);
-    r = ask(o.socket, "stop", &answer);
-    buf_deinit(&answer);
-    return r ? 1 : 0;
 }

@@ -1,6 +1,6 @@
 /* daemon/admin.c - the Unix socket that `manytails status` asks
  *
- * One line of command, one answer, end. Commands: "status" (JSON), "stop".
+ * One line of command, one answer, end: docs/protocol/admin.md.
  */
 #include "daemon/internal.h"
 
@@ -25,6 +25,7 @@ struct admin_client {
     struct span *parts; /* one answer per shard, owned */
     struct buf out;
     bool answered;
+    bool reloading; /* `out` holds what was decided; the shards are at it */
 };
 
 struct admin {
@@ -74,27 +75,53 @@ static void reply(struct admin_client *c, const char *text)
 
 /* ---- status -------------------------------------------------------------------------------- */
 
-/* Services in the order of the configuration, each with what its shard said, or the little that is known
- * here. */
+/* What the shards said, put beside the services that it is about. */
+static void spread_answers(struct daemon *d, const struct span *parts)
+{
+    struct span key, value;
+    uint64_t id;
+
+    for (size_t i = 0; i < d->shard_count; i++) {
+        struct json_cursor c = json_cursor_of(json_text_member(parts[i], "services"));
+
+        while (json_cursor_next(&c, &key, &value)) {
+            struct daemon_service *s = text_parse_u64(key, UINT64_MAX, &id) ? service_of(d, id) : NULL;
+
+            if (s)
+                s->answer = value;
+        }
+    }
+}
+
+/* What its shard said, or the little that is known here. */
+static void put_service(struct daemon_service *s, struct json_writer *w)
+{
+    char time[TIME_TEXT_BYTES];
+
+    if (s->answer.len) {
+        json_put_raw(w, NULL, s->answer);
+    } else {
+        json_object_begin(w, NULL);
+        json_put_str(w, "name", s->name);
+        json_put_str(w, "state", node_state_text(s->heard ? s->state : NODE_STARTING));
+        json_put_str(w, "sentence", s->sentence ? s->sentence : "");
+        json_put_str(w, "since", time_text_rfc3339(s->since / SEC * SEC, time));
+        json_object_end(w);
+    }
+    s->answer = SPAN_NONE;
+}
+
+/* In the order of the configuration, then those that leave. */
 static void put_services(struct admin_client *c, struct json_writer *w)
 {
     struct daemon *d = c->admin->daemon;
 
+    spread_answers(d, c->parts);
     json_array_begin(w, "services");
-    for (size_t i = 0; i < d->service_count; i++) {
-        const struct daemon_service *s = &d->services[i];
-        struct span one = json_text_member(json_text_member(c->parts[s->shard], "services"), s->config->name);
-
-        if (one.len) {
-            json_put_raw(w, NULL, one);
-            continue;
-        }
-        json_object_begin(w, NULL);
-        json_put_str(w, "name", s->config->name);
-        json_put_str(w, "state", node_state_text(s->heard ? s->state : NODE_STARTING));
-        json_put_str(w, "sentence", s->sentence);
-        json_object_end(w);
-    }
+    LIST_EACH (s, &d->services, struct daemon_service, link)
+        put_service(s, w);
+    LIST_EACH (s, &d->leaving, struct daemon_service, link)
+        put_service(s, w);
     json_array_end(w);
 }
 
@@ -145,10 +172,57 @@ static void ask_shards(struct admin_client *c)
     for (size_t i = 0; i < d->shard_count; i++) {
         struct letter *l = letter_new(LETTER_ASK, SPAN_NONE);
 
-        must(l);
         l->id = c->id;
         shard_post(&d->shards[i], l);
     }
+}
+
+/* ---- reload ------------------------------------------------------------------------------- */
+
+/* {"reload": what was decided, "kept": who could not change}. */
+static void finish_reload(struct admin_client *c)
+{
+    struct daemon *d = c->admin->daemon;
+    struct buf out;
+    struct json_writer w;
+
+    buf_init(&out, DAEMON_STATUS_BYTES_MAX);
+    w = json_writer_of(&out);
+    json_object_begin(&w, NULL);
+    json_put_raw(&w, "reload", buf_span(&c->out));
+    json_put_lines(&w, "kept", buf_span(&d->change_log));
+    json_object_end(&w);
+    buf_deinit(&c->out);
+    c->out = out;
+    if (json_writer_done(&w))
+        buf_clear(&c->out);
+    c->reloading = false;
+    reply(c, "\n");
+}
+
+static void start_reload(struct admin_client *c, bool dry)
+{
+    struct daemon *d = c->admin->daemon;
+    int r = reload(d, dry, &c->out);
+
+    if (r) {
+        buf_clear(&c->out);
+        log_error(NULL, "not reloaded: %s", err_text(r));
+        reply(c, "{\"error\":\"out of memory\"}\n");
+        return;
+    }
+    c->reloading = true;
+    if (dry || !d->changes_due)
+        finish_reload(c);
+}
+
+void admin_changes_done(struct daemon *d)
+{
+    if (d->admin)
+        LIST_EACH (c, &d->admin->clients, struct admin_client, link)
+            if (c->reloading)
+                finish_reload(c);
+    buf_clear(&d->change_log);
 }
 
 /* ---- clients ----------------------------------------------------------------------------------- */
@@ -157,6 +231,10 @@ static void run_command(struct admin_client *c, struct span command)
 {
     if (span_equal_str(command, "status")) {
         ask_shards(c);
+    } else if (span_equal_str(command, "reload")) {
+        start_reload(c, false);
+    } else if (span_equal_str(command, "reload --dry-run")) {
+        start_reload(c, true);
     } else if (span_equal_str(command, "stop")) {
         kill(getpid(), SIGTERM);
         reply(c, "{}\n");
@@ -174,8 +252,8 @@ static void client_read(struct admin_client *c)
 
         if (n == -EAGAIN)
             return;
-        if (n <= 0 || c->id || c->answered) {
-            if (n <= 0 && !c->id)
+        if (n <= 0 || c->id || c->answered || c->reloading) {
+            if (n <= 0 && !c->id && !c->reloading)
                 client_free(c);
             return;
         }
@@ -271,13 +349,12 @@ int admin_open(struct daemon *d)
     list_init(&a->clients);
     ev_io_init(&a->io, d->loop, on_listener);
     d->admin = a;
-    make_parent(d->config->socket_path);
-    r = ev_unix_listen(d->config->socket_path, &a->fd);
+    make_parent(d->socket_path);
+    r = ev_unix_listen(d->socket_path, &a->fd);
     if (!r)
         r = ev_io_start_reader(&a->io, a->fd);
     if (r)
-        log_warn(NULL, "%s: %s; `manytails status` will not find this process", d->config->socket_path,
-                 err_text(r));
+        log_warn(NULL, "%s: %s; `manytails status` will not find this process", d->socket_path, err_text(r));
     return 0;
 }
 
@@ -291,7 +368,7 @@ void admin_close(struct daemon *d)
         client_free(LIST_FIRST(&a->clients, struct admin_client, link));
     ev_io_stop(&a->io);
     if (a->fd >= 0)
-        unlink(d->config->socket_path);
+        unlink(d->socket_path);
     ev_close(&a->fd);
     free(a);
     d->admin = NULL;

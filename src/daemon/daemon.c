@@ -10,36 +10,6 @@
 
 /* ---- what shards say --------------------------------------------------------------------- */
 
-static void on_service_state(struct daemon *d, const struct letter *l)
-{
-    struct daemon_service *s = &d->services[l->service];
-    bool entered = !s->heard || s->state != l->state;
-
-    s->heard = true;
-    s->state = l->state;
-    text_copy(s->sentence, sizeof(s->sentence),
-              span_slice(span_make(l->text, l->len), 0, sizeof(s->sentence) - 1));
-    if (l->state == NODE_FAILED)
-        log_error(s->config->name, "%s; trying again in %d s", l->text, (int)(DAEMON_RETRY / SEC));
-    else if (entered)
-        log_info(s->config->name, "%s: %s", node_state_text(l->state), l->text);
-    else
-        log_debug(s->config->name, "%s: %s", node_state_text(l->state), l->text);
-    if (entered)
-        notify_services(d->notify);
-}
-
-static void on_service_stopped(struct daemon *d, size_t service)
-{
-    size_t left = 0;
-
-    d->services[service].stopped = true;
-    for (size_t i = 0; i < d->service_count; i++)
-        left += !d->services[i].stopped;
-    if (!left && d->stopping)
-        ev_loop_stop(d->loop);
-}
-
 static void on_letter(void *owner, struct ev_letter *base, time_ns now)
 {
     struct letter *l = CONTAINER_OF(base, struct letter, base);
@@ -48,14 +18,15 @@ static void on_letter(void *owner, struct ev_letter *base, time_ns now)
     (void)now;
     switch (l->kind) {
     case LETTER_STATE:
-        on_service_state(d, l);
-        break;
     case LETTER_AUTH_URL:
-        if (l->len)
-            login_show(d->services[l->service].config->name, l->text);
+    case LETTER_REFUSED:
+    case LETTER_CHANGED:
+        service_hear(d, l);
         break;
     case LETTER_STOPPED:
-        on_service_stopped(d, l->service);
+        service_hear(d, l);
+        if (d->stopping && services_stopped(d))
+            ev_loop_stop(d->loop);
         break;
     case LETTER_ANSWER:
         if (d->admin)
@@ -65,6 +36,7 @@ static void on_letter(void *owner, struct ev_letter *base, time_ns now)
         notify_shard_alive(d->notify, l->shard);
         break;
     case LETTER_START:
+    case LETTER_CHANGE:
     case LETTER_STOP:
     case LETTER_HOST:
     case LETTER_ASK:
@@ -72,7 +44,7 @@ static void on_letter(void *owner, struct ev_letter *base, time_ns now)
     case LETTER_QUIT:
         must(!"a letter to a shard");
     }
-    free(l);
+    letter_free(l);
 }
 
 /* ---- what the service manager hears ------------------------------------------------------------ */
@@ -87,12 +59,10 @@ static void ask_shards(void *ctx)
 
 static void count_services(void *ctx, struct notify_counts *out)
 {
-    const struct daemon *d = ctx;
+    struct daemon *d = ctx;
 
     *out = (struct notify_counts) { .all = d->service_count };
-    for (size_t i = 0; i < d->service_count; i++) {
-        const struct daemon_service *s = &d->services[i];
-
+    LIST_EACH (s, &d->services, struct daemon_service, link) {
         out->starting += !s->heard || s->state == NODE_STARTING;
         out->up += s->heard && (s->state == NODE_RUNNING || s->state == NODE_SERVING_STORED);
         out->need_login += s->heard && (s->state == NODE_NEEDS_LOGIN || s->state == NODE_WAITING_APPROVAL);
@@ -109,7 +79,6 @@ static void post_host(struct daemon *d, const struct host_view *view)
     for (size_t i = 0; i < d->shard_count; i++) {
         struct letter *l = letter_new(LETTER_HOST, SPAN_NONE);
 
-        must(l);
         l->view = *view;
         shard_post(&d->shards[i], l);
     }
@@ -137,37 +106,35 @@ static void on_stop_timer(struct ev_timer *t, time_ns now)
 
     (void)now;
     log_warn(NULL, "not every service could finish in time");
+    d->exit_status = 1;
     ev_loop_stop(d->loop);
 }
 
 static void stop(struct daemon *d)
 {
-    time_ns now = ev_now(d->loop);
-
     if (d->stopping) {
-        ev_loop_stop(d->loop); /* asked twice: at once */
+        log_warn(NULL, "asked twice: ending at once");
+        d->exit_status = 1;
+        ev_loop_stop(d->loop);
         return;
     }
     d->stopping = true;
     notify_stopping(d->notify);
     log_info(NULL, "stopping: requests under way may take %d s more", (int)(DAEMON_DRAIN / SEC));
-    for (size_t i = 0; i < d->shard_count; i++) {
-        struct letter *l = letter_new(LETTER_STOP, SPAN_NONE);
-
-        must(l);
-        l->at = now + DAEMON_DRAIN;
-        shard_post(&d->shards[i], l);
-    }
-    ev_timer_set(&d->stop_timer, now + DAEMON_DRAIN + DAEMON_LOGOUT);
+    services_stop(d);
+    ev_timer_set(&d->stop_timer, ev_now(d->loop) + DAEMON_DRAIN + DAEMON_LOGOUT);
+    if (services_stopped(d))
+        ev_loop_stop(d->loop);
 }
 
 static void on_signal(void *owner, int signal)
 {
+    struct daemon *d = owner;
+
     if (signal == SIGHUP)
-        log_warn(NULL,
-                 "reloading the configuration is not supported by this version: restart to apply changes");
+        reload_on_signal(d);
     else
-        stop(owner);
+        stop(d);
 }
 
 /* ---- life ---------------------------------------------------------------------------------------- */
@@ -193,19 +160,6 @@ static void raise_limits(size_t shards)
     }
     memory_configure(shards + 1);
     signal(SIGPIPE, SIG_IGN);
-}
-
-static int services_open(struct daemon *d)
-{
-    d->service_count = d->config->service_count;
-    d->services = calloc(d->service_count, sizeof(*d->services));
-    if (!d->services)
-        return -ENOMEM;
-    for (size_t i = 0; i < d->service_count; i++)
-        d->services[i] = (struct daemon_service) {
-            .config = &d->config->services[i], .daemon = d, .index = i, .shard = i % d->shard_count
-        };
-    return 0;
 }
 
 static int shards_open(struct daemon *d)
@@ -261,8 +215,6 @@ static int open_parts(struct daemon *d)
         return -EINVAL;
     }
     if (!r)
-        r = services_open(d);
-    if (!r)
         r = notify_new(&d->notify, d->loop, d->shard_count, &notify_ops, d);
     if (!r)
         r = admin_open(d);
@@ -273,6 +225,7 @@ static int open_parts(struct daemon *d)
 
 static void close_parts(struct daemon *d)
 {
+    d->stopping = true; /* what shards still say starts nothing */
     for (size_t i = 0; d->shards && i < d->shard_count; i++)
         shard_join(&d->shards[i]);
     admin_close(d);
@@ -280,43 +233,75 @@ static void close_parts(struct daemon *d)
     node_process_free(d->process);
     host_free(d->host);
     ev_mailbox_free(d->mailbox);
+    services_deinit(d);
     ev_loop_free(d->loop);
+    buf_deinit(&d->change_log);
+    free(d->socket_path);
     free(d->shards);
-    free(d->services);
 }
 
-int daemon_run(const struct config *config)
+/* Everything is added: the way from no configuration to the first is the way of every reload. */
+static int start_services(struct daemon *d, struct loaded *first)
 {
-    struct daemon d = { .config = config, .shard_count = MIN(core_count(), config->service_count) };
+    struct config_diff diff;
+    int r = config_diff(&diff, &(struct config) { 0 }, &first->config);
+
+    if (!r)
+        r = services_apply(d, first, &diff);
+    config_diff_free(&diff);
+    return r;
+}
+
+static void say_hello(const struct daemon *d, const struct config *c)
+{
+    log_info(NULL, "manytails %s: %zu service%s on %zu core%s, control server %s", MANYTAILS_VERSION,
+             c->service_count, c->service_count == 1 ? "" : "s", d->shard_count,
+             d->shard_count == 1 ? "" : "s", c->control_url);
+}
+
+static int run(struct daemon *d, struct loaded *first)
+{
     int r;
 
-    raise_limits(d.shard_count);
-    r = open_parts(&d);
+    d->started_at = ev_now(d->loop);
+    ev_timer_init(&d->stop_timer, d->loop, on_stop_timer);
+    ev_timer_init(&d->settled_timer, d->loop, on_settled);
+    ev_timer_set(&d->settled_timer, d->started_at + DAEMON_SETTLED);
+    say_hello(d, &first->config);
+    notify_started(d->notify);
+    post_host(d, host_view_get(d->host));
+    r = start_services(d, first);
     if (r) {
-        log_error(NULL, "cannot start: %s", err_text(r));
-        close_parts(&d);
+        loaded_unref(first);
+        return r;
+    }
+    r = ev_loop_run(d->loop);
+    ev_timer_stop(&d->stop_timer);
+    ev_timer_stop(&d->settled_timer);
+    return r;
+}
+
+int daemon_run(struct config *config, int argc, char *const *argv)
+{
+    struct daemon d = { .argc = argc, .argv = argv, .shard_count = core_count() };
+    struct loaded *first;
+    int r;
+
+    services_init(&d);
+    buf_init(&d.change_log, 1 << 18);
+    raise_limits(d.shard_count);
+    d.socket_path = text_dup(span_from_str(config->socket_path));
+    first = loaded_new(config);
+    r = d.socket_path && first ? open_parts(&d) : -ENOMEM;
+    if (r)
+        loaded_unref(first);
+    else
+        r = run(&d, first);
+    close_parts(&d);
+    if (r) {
+        log_error(NULL, "cannot run: %s", err_text(r));
         return 1;
     }
-    d.started_at = ev_now(d.loop);
-    ev_timer_init(&d.stop_timer, d.loop, on_stop_timer);
-    ev_timer_init(&d.settled_timer, d.loop, on_settled);
-    ev_timer_set(&d.settled_timer, d.started_at + DAEMON_SETTLED);
-    log_info(NULL, "manytails %s: %zu service%s on %zu core%s, control server %s", MANYTAILS_VERSION,
-             d.service_count, d.service_count == 1 ? "" : "s", d.shard_count, d.shard_count == 1 ? "" : "s",
-             config->control_url);
-    notify_started(d.notify);
-    post_host(&d, host_view_get(d.host));
-    for (size_t i = 0; i < d.service_count; i++) {
-        struct letter *l = letter_new(LETTER_START, SPAN_NONE);
-
-        must(l);
-        l->service = i;
-        shard_post(&d.shards[d.services[i].shard], l);
-    }
-    r = ev_loop_run(d.loop);
-    ev_timer_stop(&d.stop_timer);
-    ev_timer_stop(&d.settled_timer);
-    close_parts(&d);
     log_info(NULL, "stopped");
-    return r ? 1 : 0;
+    return d.exit_status;
 }

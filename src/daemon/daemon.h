@@ -17,8 +17,10 @@
 #define DAEMON_ADMIN_CLIENTS_MAX 16 /* at once */
 #define DAEMON_STATUS_BYTES_MAX (64 << 20)
 
-/* Runs until SIGTERM or SIGINT. Exit status: 0, or 1 if nothing could be run. */
-int daemon_run(const struct config *config);
+/* Runs until SIGTERM or SIGINT. Takes over what is in *config; the command line is what SIGHUP and
+ * `manytails reload` load anew, and is kept by pointer. Exit status: 0, or 1: nothing could be run, or
+ * services were cut off because a second signal came or the time was over. */
+int daemon_run(struct config *config, int argc, char *const *argv);
 
 /* Asks the running process: one line of command, the whole answer appended to *answer.
  * 0, -ENOENT or -ECONNREFUSED (nobody runs there), other -errno. */

@@ -1,18 +1,27 @@
-/* daemon/shard.c - the thread of a shard: its nodes, made, started and stopped on letters */
+/* daemon/shard.c - the thread of a shard: its nodes, made, changed and stopped on letters */
 #include "daemon/internal.h"
 
 #include "crypto/crypto.h"
 #include "tls/tls.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+
+/* A service as its shard has it, while there is a node. */
+struct shard_service {
+    struct table_node by_id;
+    handle id;
+    struct daemon_shard *shard;
+    struct node *node;
+    struct ev_task gone; /* the node has stopped */
+};
 
 struct letter *letter_new(enum letter_kind kind, struct span text)
 {
     struct letter *l = calloc(1, sizeof(*l) + text.len + 1);
 
-    if (!l)
-        return NULL;
+    must(l);
     l->kind = kind;
     l->len = text.len;
     if (text.len)
@@ -20,46 +29,56 @@ struct letter *letter_new(enum letter_kind kind, struct span text)
     return l;
 }
 
+void letter_free(struct letter *l)
+{
+    loaded_unref(l->loaded);
+    free(l);
+}
+
 void shard_post(struct daemon_shard *s, struct letter *l)
 {
-    must(l);
     ev_mailbox_post(s->mailbox, &l->base);
 }
 
 void main_post(struct daemon *d, struct letter *l)
 {
-    must(l);
     ev_mailbox_post(d->mailbox, &l->base);
 }
 
 /* ---- what nodes say ------------------------------------------------------------------- */
 
-static void tell(struct daemon_service *s, enum letter_kind kind, enum node_state state, const char *text)
+static void tell(struct daemon_shard *shard, handle service, enum letter_kind kind, enum node_state state,
+                 const char *text)
 {
     struct letter *l = letter_new(kind, span_from_str(text));
 
-    must(l);
-    l->service = s->index;
+    l->service = service;
     l->state = state;
-    main_post(s->daemon, l);
+    main_post(shard->daemon, l);
 }
 
 static void on_state(void *ctx, struct node *n, enum node_state state, const char *sentence)
 {
+    struct shard_service *s = ctx;
+
     (void)n;
-    tell(ctx, LETTER_STATE, state, sentence);
+    tell(s->shard, s->id, LETTER_STATE, state, sentence);
 }
 
 static void on_auth_url(void *ctx, struct node *n, const char *url)
 {
+    struct shard_service *s = ctx;
+
     (void)n;
-    tell(ctx, LETTER_AUTH_URL, NODE_NEEDS_LOGIN, url ? url : "");
+    tell(s->shard, s->id, LETTER_AUTH_URL, NODE_NEEDS_LOGIN, url ? url : "");
 }
 
 static void on_stopped(void *ctx, struct node *n)
 {
+    struct shard_service *s = ctx;
+
     (void)n;
-    tell(ctx, LETTER_STOPPED, NODE_STOPPED, "");
+    ev_task_post(&s->gone); /* the node is still in this call */
 }
 
 static const struct node_ops node_ops = { .state_changed = on_state,
@@ -68,167 +87,137 @@ static const struct node_ops node_ops = { .state_changed = on_state,
 
 /* ---- services ---------------------------------------------------------------------------- */
 
-/* The proxy's settings out of the service's; the names live as long as the call. */
-struct proxy_settings {
-    struct proxy_service_config config;
-    struct proxy_header headers[PROXY_HEADERS_MAX];
-    char *header_names[PROXY_HEADERS_MAX];
-};
-
-static const char *or_null(const char *text)
+static uint64_t hash_of(handle id)
 {
-    return text && *text ? text : NULL;
+    return id * 0x9e3779b97f4a7c15u;
 }
 
-static bool settings_fill(struct proxy_settings *out, const struct config_service *c)
+static struct shard_service *find(const struct daemon_shard *shard, handle id)
 {
-    *out = (struct proxy_settings) { .config = {
-                                         .name = c->name,
-                                         .upstream = c->upstream,
-                                         .upstream_tcp_addr = or_null(c->upstream_tcp_address),
-                                         .upstream_unix_addr = or_null(c->upstream_unix_address),
-                                         .insecure_https = c->insecure_https,
-                                         .upstream_ca_file = getenv("SSL_CERT_FILE"),
-                                         .keep_prefix = !c->strip_prefix,
-                                         .plain_headers = !c->recommended_proxy_headers,
-                                         .read_header_timeout = c->read_header_timeout,
-                                     } };
-    if (c->prefixes.count > PROXY_PREFIXES_MAX || c->upstream_headers.count > PROXY_HEADERS_MAX)
-        return false;
-    for (size_t i = 0; i < c->upstream_headers.count; i++) {
-        const char *colon = strchr(c->upstream_headers.items[i], ':');
-        char *name =
-            text_dup(span_make(c->upstream_headers.items[i], (size_t)(colon - c->upstream_headers.items[i])));
+    for (struct table_node *t = table_first(&shard->services, hash_of(id)); t; t = table_next_same(t)) {
+        struct shard_service *s = TABLE_ENTRY(t, struct shard_service, by_id);
 
-        if (!name)
-            return false;
-        out->header_names[i] = name;
-        out->headers[out->config.header_count++] =
-            (struct proxy_header) { name, colon + (colon[1] == ' ' ? 2 : 1) };
+        if (s->id == id)
+            return s;
     }
-    out->config.prefixes = (const char *const *)c->prefixes.items;
-    out->config.prefix_count = c->prefixes.count;
-    out->config.headers = out->headers;
-    return true;
+    return NULL;
 }
 
-static struct ip_port listen_of(const char *text)
+static void service_free(struct shard_service *s)
 {
-    struct span s = span_from_str(text);
-    struct ip_port out = { 0 };
-    uint64_t port = 0;
-
-    if (s.len && s.data[0] == ':' && text_parse_u64(span_slice(s, 1, s.len), UINT16_MAX, &port))
-        out.port = (uint16_t)port;
-    else
-        must(ip_port_parse(s, &out)); /* the configuration's check has seen it */
-    return out;
+    table_remove(&s->shard->services, &s->by_id);
+    ev_task_cancel(&s->gone);
+    node_free(s->node);
+    free(s);
 }
 
-static int service_new(struct daemon_shard *shard, struct daemon_service *s, char why[NODE_WHY_BYTES])
+static void on_gone(struct ev_task *task, time_ns now)
 {
-    const struct config_service *c = s->config;
-    struct proxy_settings settings;
-    struct node_config config = {
-        .name = c->name,
-        .control_url = c->control_url,
-        .auth_key = c->auth_key,
-        .ephemeral = c->ephemeral,
-        .tags = (const char *const *)c->tags.items,
-        .tag_count = c->tags.count,
-        .state_directory = c->state_directory,
-        .listen = listen_of(c->listen_address),
-        .certificate_file = or_null(c->certificate_file),
-        .key_file = or_null(c->key_file),
-        .suppress_whois = c->suppress_whois,
-        .host_network_only = c->suppress_tailnet_dialer,
-        .join_timeout = c->timeout,
-    };
+    struct shard_service *s = CONTAINER_OF(task, struct shard_service, gone);
+    struct daemon_shard *shard = s->shard;
+    handle id = s->id;
+
+    (void)now;
+    service_free(s); /* the lock of its folder too: only then may another one have it */
+    tell(shard, id, LETTER_STOPPED, NODE_STOPPED, "");
+}
+
+static struct shard_service *service_new(struct daemon_shard *shard, handle id)
+{
+    struct shard_service *s = calloc(1, sizeof(*s));
+
+    if (!s)
+        return NULL;
+    s->id = id;
+    s->shard = shard;
+    ev_task_init(&s->gone, shard->loop, on_gone);
+    if (table_insert(&shard->services, &s->by_id, hash_of(id)) == 0)
+        return s;
+    free(s);
+    return NULL;
+}
+
+static void service_start(struct daemon_shard *shard, const struct letter *l)
+{
+    struct shard_service *s = service_new(shard, l->service);
+    char why[NODE_WHY_BYTES] = "out of memory";
+    struct settings settings;
     int r = 1;
 
-    if (settings_fill(&settings, c)) {
-        config.proxy = settings.config;
-        r = node_new(&s->node, shard->nodes, &config, &node_ops, s, why);
-    } else {
-        strcpy(why, "too many prefixes or headers");
-    }
-    for (size_t i = 0; i < PROXY_HEADERS_MAX; i++)
-        free(settings.header_names[i]);
-    return r;
-}
-
-static void service_start(struct daemon_shard *shard, struct daemon_service *s)
-{
-    char why[NODE_WHY_BYTES] = "";
-
-    if (s->node)
-        return;
-    if (service_new(shard, s, why) == 0) {
+    if (settings_fill(&settings, l->config, why) && s)
+        r = node_new(&s->node, shard->nodes, &settings.node, &node_ops, s, why);
+    settings_release(&settings);
+    if (r == 0) {
         node_start(s->node);
         return;
     }
-    s->node = NULL;
-    tell(s, LETTER_STATE, NODE_FAILED, why);
-    ev_timer_set(&s->retry, ev_now(shard->loop) + DAEMON_RETRY);
-}
-
-static void on_retry(struct ev_timer *t, time_ns now)
-{
-    struct daemon_service *s = CONTAINER_OF(t, struct daemon_service, retry);
-
-    (void)now;
-    service_start(&s->daemon->shards[s->shard], s);
-}
-
-static void stop_all(struct daemon_shard *shard, time_ns deadline)
-{
-    struct daemon *d = shard->daemon;
-
-    for (size_t i = shard->index; i < d->service_count; i += d->shard_count) {
-        struct daemon_service *s = &d->services[i];
-
-        ev_timer_stop(&s->retry);
-        if (s->node)
-            node_stop(s->node, deadline);
-        else
-            tell(s, LETTER_STOPPED, NODE_STOPPED, "");
+    if (s) {
+        s->node = NULL;
+        service_free(s);
     }
+    tell(shard, l->service, LETTER_REFUSED, NODE_FAILED, why);
 }
 
-/* Every node of the shard, and the shard, as members of the answer. */
+static void service_change(struct daemon_shard *shard, const struct letter *l)
+{
+    struct shard_service *s = find(shard, l->service);
+    char why[NODE_WHY_BYTES] = "";
+    struct settings settings;
+
+    if (s) { /* else it was refused, and is tried again with these settings */
+        if (settings_fill(&settings, l->config, why) && node_reconfigure(s->node, &settings.node, why) < 0 &&
+            !*why)
+            strcpy(why, "out of memory");
+        settings_release(&settings);
+    }
+    tell(shard, l->service, LETTER_CHANGED, NODE_RUNNING, why);
+}
+
+static void service_stop(struct daemon_shard *shard, const struct letter *l)
+{
+    struct shard_service *s = find(shard, l->service);
+
+    if (s)
+        node_stop(s->node, l->at);
+    else
+        tell(shard, l->service, LETTER_STOPPED, NODE_STOPPED, "");
+}
+
+/* Every node of the shard by its handle, and the shard, as members of the answer. */
 static void answer(struct daemon_shard *shard, uint64_t id, time_ns now)
 {
-    struct daemon *d = shard->daemon;
     struct json_writer w;
     struct letter *l;
     struct buf text;
+    size_t bucket = 0;
 
     buf_init(&text, DAEMON_STATUS_BYTES_MAX);
     w = json_writer_of(&text);
     json_object_begin(&w, NULL);
     json_object_begin(&w, "services");
-    for (size_t i = shard->index; i < d->service_count; i += d->shard_count)
-        if (d->services[i].node) {
-            json_put_key(&w, span_from_str(d->services[i].config->name));
-            node_status_write(d->services[i].node, &w, now);
-        }
+    for (struct table_node *t = NULL; (t = table_walk(&shard->services, t, &bucket));) {
+        const struct shard_service *s = TABLE_ENTRY(t, struct shard_service, by_id);
+        char key[24];
+
+        snprintf(key, sizeof(key), "%llu", (unsigned long long)s->id);
+        json_put_key(&w, span_from_str(key));
+        node_status_write(s->node, &w, now);
+    }
     json_object_end(&w);
     json_put_key(&w, span_from_str("shard"));
     node_shard_status_write(shard->nodes, &w);
     json_object_end(&w);
     l = letter_new(LETTER_ANSWER, json_writer_done(&w) ? SPAN_NONE : buf_span(&text));
     buf_deinit(&text);
-    must(l);
     l->id = id;
     l->shard = shard->index;
-    main_post(d, l);
+    main_post(shard->daemon, l);
 }
 
 static void pong(struct daemon_shard *shard)
 {
     struct letter *l = letter_new(LETTER_PONG, SPAN_NONE);
 
-    must(l);
     l->shard = shard->index;
     main_post(shard->daemon, l);
 }
@@ -242,10 +231,13 @@ static void on_letter(void *owner, struct ev_letter *base, time_ns now)
 
     switch (l->kind) {
     case LETTER_START:
-        service_start(shard, &shard->daemon->services[l->service]);
+        service_start(shard, l);
+        break;
+    case LETTER_CHANGE:
+        service_change(shard, l);
         break;
     case LETTER_STOP:
-        stop_all(shard, l->at);
+        service_stop(shard, l);
         break;
     case LETTER_HOST:
         node_shard_set_host(shard->nodes, &l->view);
@@ -261,26 +253,32 @@ static void on_letter(void *owner, struct ev_letter *base, time_ns now)
         break;
     case LETTER_STATE:
     case LETTER_AUTH_URL:
+    case LETTER_REFUSED:
+    case LETTER_CHANGED:
     case LETTER_STOPPED:
     case LETTER_ANSWER:
     case LETTER_PONG:
         must(!"a letter to the main thread");
     }
-    free(l);
+    letter_free(l);
+}
+
+static void free_all(struct daemon_shard *shard)
+{
+    size_t bucket = 0;
+
+    for (struct table_node *t; (t = table_walk(&shard->services, NULL, &bucket)); bucket = 0)
+        service_free(TABLE_ENTRY(t, struct shard_service, by_id));
+    table_deinit(&shard->services);
 }
 
 static void *run(void *arg)
 {
     struct daemon_shard *shard = arg;
-    struct daemon *d = shard->daemon;
 
     if (ev_loop_run(shard->loop))
         log_error(NULL, "shard %zu: its event loop failed", shard->index);
-    for (size_t i = shard->index; i < d->service_count; i += d->shard_count) {
-        ev_timer_stop(&d->services[i].retry);
-        node_free(d->services[i].node);
-        d->services[i].node = NULL;
-    }
+    free_all(shard);
     node_shard_free(shard->nodes);
     shard->nodes = NULL;
     tls_thread_end();
@@ -293,14 +291,13 @@ int shard_start(struct daemon_shard *shard)
     struct daemon *d = shard->daemon;
     int r = ev_loop_new(&shard->loop);
 
+    table_init(&shard->services);
     if (!r)
         r = ev_mailbox_new(&shard->mailbox, shard->loop, on_letter, shard);
     if (!r)
         r = node_shard_new(&shard->nodes, d->process, (unsigned)shard->index, shard->loop);
     if (r)
         return r;
-    for (size_t i = shard->index; i < d->service_count; i += d->shard_count)
-        ev_timer_init(&d->services[i].retry, shard->loop, on_retry);
     r = -pthread_create(&shard->thread, NULL, run, shard);
     shard->running = r == 0;
     return r;

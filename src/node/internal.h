@@ -130,6 +130,16 @@ struct node_shard {
     struct report_scratch scratch;
 };
 
+/* ---- what a node serves ------------------------------------------------------------------ */
+
+/* One set of settings. New settings make a new one; the old one lives until its last request has ended. */
+struct front {
+    struct list link; /* node->retired; in no list: it takes new connections */
+    struct node *node;
+    struct proxy_service *proxy;
+    bool drained;
+};
+
 /* ---- node ------------------------------------------------------------------------------- */
 
 struct node {
@@ -164,7 +174,10 @@ struct node {
     struct list peers;       /* struct node_peer */
     struct table peers_by_key;
 
-    struct proxy_service *proxy;
+    struct front *front;
+    struct proxy_service *proxy; /* of front */
+    struct list retired;         /* fronts with older settings, oldest first, at most NODE_RETIRED_MAX */
+    unsigned retired_count;
     struct cert *cert;
     struct list inner_streams; /* connections under way */
     struct ev_timer stop_timer;
@@ -253,6 +266,8 @@ void tsmp_send_reject(struct node_peer *to, const struct packet_info *refused, c
 /* service.c */
 NODISCARD int service_open(struct node *n, const struct node_config *config, char why[NODE_WHY_BYTES]);
 void service_close(struct node *n);
+/* Requests under way may finish, then n->drained is set and n->stopped_task posted. */
+void service_drain(struct node *n);
 enum netstack_verdict service_on_syn(struct node *n, const struct netstack_flow *flow, void **user);
 void service_accept(struct node_shard *s, handle conn, const struct netstack_flow *flow);
 

@@ -613,12 +613,10 @@ int node_new(struct node **out, struct node_shard *s, const struct node_config *
     n->ops = ops;
     n->ctx = ctx;
     n->ephemeral = c->ephemeral;
-    n->suppress_whois = c->suppress_whois;
-    n->host_network_only = c->host_network_only;
-    n->listen = c->listen;
     n->join_timeout = c->join_timeout;
     list_init(&n->peers);
     list_init(&n->inner_streams);
+    list_init(&n->retired);
     table_init(&n->peers_by_key);
     ev_timer_init(&n->save_timer, s->loop, on_save_timer);
     ev_timer_init(&n->expiry_timer, s->loop, on_expiry_timer);
@@ -691,5 +689,5 @@ void node_stop(struct node *n, time_ns deadline)
     enter(n, NODE_STOPPING, "finishing requests under way");
     ev_timer_stop(&n->join_timer);
     ev_timer_set(&n->stop_timer, deadline);
-    proxy_service_drain(n->proxy);
+    service_drain(n);
 }

@@ -22,6 +22,7 @@
 #define NODE_NODES_MAX 4096  /* of one shard */
 #define NODE_PEERS_MAX 65536 /* of one shard: pairs with traffic since the last quiet time */
 #define NODE_NAME_BYTES 64
+#define NODE_RETIRED_MAX 8 /* older settings that still have requests, per node; the oldest are cut then */
 #define NODE_WHY_BYTES 512
 
 /* ---- process ------------------------------------------------------------------ */
@@ -102,6 +103,11 @@ NODISCARD int node_new(struct node **out, struct node_shard *s, const struct nod
                        const struct node_ops *ops, void *ctx, char why[NODE_WHY_BYTES]);
 void node_free(struct node *n); /* at once; NULL is fine */
 void node_start(struct node *n);
+/* New settings for the service: connections that come from now on get them, requests under way finish with
+ * the old ones, and then their connections end. The certificate is read again. What makes the identity (name,
+ * control server, ephemeral, tags, state directory) must be as it was: another identity is another node. An
+ * auth key is for the next registration. 0, 1 (`why` has the sentence), -errno: then nothing was changed. */
+NODISCARD int node_reconfigure(struct node *n, const struct node_config *config, char why[NODE_WHY_BYTES]);
 /* Requests under way may finish until `deadline`; an ephemeral node is logged out. Ends with ops.stopped. */
 void node_stop(struct node *n, time_ns deadline);
 

@@ -33,7 +33,7 @@ static struct span display_name(const struct netmap *map, const struct netmap_pe
 
 static bool whois(void *ctx, const struct ip_port *peer, struct proxy_identity *out)
 {
-    struct node *n = ctx;
+    const struct node *n = ((struct front *)ctx)->node;
     struct netmap_whois who;
 
     if (n->suppress_whois || !netmap_whois(n->netmap, &peer->ip, &who))
@@ -90,7 +90,7 @@ static bool find_tailnet_host(const struct node *n, const char *host, struct ip 
 
 static int dial(void *ctx, const char *host, uint16_t port, struct stream **out)
 {
-    struct node *n = ctx;
+    struct node *n = ((struct front *)ctx)->node;
     struct ip_port to = { .port = port };
 
     if (n->host_network_only || !find_tailnet_host(n, host, &to.ip))
@@ -100,24 +100,48 @@ static int dial(void *ctx, const char *host, uint16_t port, struct stream **out)
 
 /* ---- life ----------------------------------------------------------------------------------- */
 
-static void on_drained(void *ctx)
+static void front_free(struct front *f)
 {
-    struct node *n = ctx;
+    if (!f)
+        return;
+    proxy_service_free(f->proxy);
+    if (list_linked(&f->link))
+        f->node->retired_count--;
+    list_remove(&f->link);
+    free(f);
+}
 
+static void check_drained(struct node *n)
+{
+    if (!n->stopping || !n->front->drained || !list_empty(&n->retired))
+        return;
     n->drained = true;
     ev_task_post(&n->stopped_task);
 }
 
+static void on_drained(void *ctx)
+{
+    struct front *f = ctx;
+    struct node *n = f->node;
+
+    f->drained = true;
+    if (f != n->front)
+        front_free(f);
+    check_drained(n);
+}
+
 static const struct proxy_ops serving_ops = { .whois = whois, .dial = dial, .drained = on_drained };
 
-static int certificate_open(struct node *n, const struct node_config *config, char why[NODE_WHY_BYTES])
+static int certificate_open(const struct node *n, struct cert **out, const struct node_config *config,
+                            char why[NODE_WHY_BYTES])
 {
     char reason[CERT_WHY_BYTES];
     int r;
 
+    *out = NULL;
     if (!config->certificate_file)
         return 0;
-    r = cert_load(&n->cert, config->certificate_file, config->key_file, ev_wall_clock(), reason);
+    r = cert_load(out, config->certificate_file, config->key_file, ev_wall_clock(), reason);
     if (r) {
         snprintf(why, NODE_WHY_BYTES, "%s", reason);
         return r < 0 ? r : 1;
@@ -127,22 +151,101 @@ static int certificate_open(struct node *n, const struct node_config *config, ch
     return 0;
 }
 
+static int front_new(struct front **out, struct node *n, const struct node_config *config,
+                     char why[NODE_WHY_BYTES])
+{
+    struct front *f = calloc(1, sizeof(*f));
+    char reason[PROXY_WHY_BYTES];
+    int r;
+
+    if (!f)
+        return -ENOMEM;
+    f->node = n;
+    r = proxy_service_new(&f->proxy, n->shard->proxy, &config->proxy, &serving_ops, f, reason);
+    if (r) {
+        if (r > 0)
+            snprintf(why, NODE_WHY_BYTES, "%s", reason);
+        f->proxy = NULL;
+        front_free(f);
+        return r;
+    }
+    *out = f;
+    return 0;
+}
+
+/* The settings of `config` are in force from here on. */
+static void service_put(struct node *n, struct front *f, struct cert *cert, const struct node_config *config)
+{
+    cert_free(n->cert); /* connections that began with it hold what they need */
+    n->cert = cert;
+    n->front = f;
+    n->proxy = f->proxy;
+    n->listen = config->listen;
+    n->suppress_whois = config->suppress_whois;
+    n->host_network_only = config->host_network_only;
+}
+
 int service_open(struct node *n, const struct node_config *config, char why[NODE_WHY_BYTES])
 {
-    char reason[PROXY_WHY_BYTES];
-    int r = certificate_open(n, config, why);
+    struct front *f;
+    struct cert *cert;
+    int r = certificate_open(n, &cert, config, why);
 
-    if (r)
+    if (!r)
+        r = front_new(&f, n, config, why);
+    if (r) {
+        cert_free(cert);
         return r;
-    r = proxy_service_new(&n->proxy, n->shard->proxy, &config->proxy, &serving_ops, n, reason);
-    if (r > 0)
-        snprintf(why, NODE_WHY_BYTES, "%s", reason);
-    return r;
+    }
+    service_put(n, f, cert, config);
+    return 0;
+}
+
+static void retire(struct node *n, struct front *f)
+{
+    if (n->retired_count == NODE_RETIRED_MAX) {
+        log_warn(n->name, "requests that began %u changes of the configuration ago are cut",
+                 NODE_RETIRED_MAX);
+        front_free(LIST_FIRST(&n->retired, struct front, link));
+    }
+    list_push_back(&n->retired, &f->link);
+    n->retired_count++;
+    proxy_service_drain(f->proxy);
+}
+
+int node_reconfigure(struct node *n, const struct node_config *config, char why[NODE_WHY_BYTES])
+{
+    struct front *before = n->front;
+    int r;
+
+    must(strcmp(n->name, config->name) == 0 && strcmp(n->state_directory, config->state_directory) == 0);
+    if (n->stopping)
+        return 0;
+    why[0] = 0;
+    r = service_open(n, config, why);
+    if (r) {
+        if (!*why)
+            snprintf(why, NODE_WHY_BYTES, "%s", err_text(r));
+        return r;
+    }
+    retire(n, before);
+    n->join_timeout = config->join_timeout;
+    if (control_client_set_auth_key(n->control, config->auth_key))
+        log_warn(n->name, "the new auth key is not used: out of memory or out of bounds");
+    return 0;
+}
+
+void service_drain(struct node *n)
+{
+    proxy_service_drain(n->proxy);
 }
 
 void service_close(struct node *n)
 {
-    proxy_service_free(n->proxy);
+    while (!list_empty(&n->retired))
+        front_free(LIST_FIRST(&n->retired, struct front, link));
+    front_free(n->front);
+    n->front = NULL;
     n->proxy = NULL;
     cert_free(n->cert);
     n->cert = NULL;
