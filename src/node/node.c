@@ -191,6 +191,12 @@ static enum tailcfg_bool yes_or_no(bool b)
     return b ? TAILCFG_TRUE : TAILCFG_FALSE;
 }
 
+/* Before the first run has ended nobody knows. */
+static enum tailcfg_bool measured(const struct underlay_report *report, bool b)
+{
+    return report->measured_at ? yes_or_no(b) : TAILCFG_UNSET;
+}
+
 static void report_netinfo(const struct node *n, struct report_scratch *scratch)
 {
     const struct underlay_report *report = underlay_node_report(n->underlay);
@@ -199,9 +205,9 @@ static void report_netinfo(const struct node *n, struct report_scratch *scratch)
 
     *info = (struct tailcfg_netinfo) {
         .mapping_varies_by_dest_ip = fact(report->mapping_varies_by_dest_ip),
-        .working_ipv6 = yes_or_no(report->v6),
+        .working_ipv6 = measured(report, report->v6),
         .os_has_ipv6 = yes_or_no(report->os_has_v6),
-        .working_udp = yes_or_no(report->udp),
+        .working_udp = measured(report, report->udp),
         .preferred_derp = n->home_announced,
         .latencies = scratch->latencies,
     };

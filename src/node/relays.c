@@ -1,6 +1,8 @@
 /* node/relays.c - the node's relay connections, and what they tell the others */
 #include "node/internal.h"
 
+#include <stdio.h>
+
 /* ---- what relays say ------------------------------------------------------------------------ */
 
 static void on_received(void *ctx, uint16_t region, const struct public_key *from, struct mspan packet,
@@ -38,8 +40,13 @@ static void on_room(void *ctx, uint16_t region, time_ns now)
     }
 }
 
+static void on_probed(void *ctx, uint16_t region, time_ns latency, time_ns now)
+{
+    underlay_relay_probed(((struct node *)ctx)->underlay, region, latency, now);
+}
+
 static const struct relay_ops relay_ops = {
-    .received = on_received, .heard = on_heard, .trouble = on_trouble, .room = on_room
+    .received = on_received, .heard = on_heard, .trouble = on_trouble, .room = on_room, .probed = on_probed
 };
 
 int relay_open(struct node *n)
@@ -81,6 +88,25 @@ int relay_apply_map(struct node *n, const struct tailcfg_derp_map *map, time_ns 
 
 /* ---- status ----------------------------------------------------------------------------------------- */
 
+/* What was measured: does UDP work, and how far is each region? */
+static void put_measured(const struct node *n, struct json_writer *w)
+{
+    const struct underlay_report *report = underlay_node_report(n->underlay);
+
+    if (!report->measured_at)
+        return;
+    json_put_bool(w, "workingUDP", report->udp);
+    json_object_begin(w, "relayLatencyMicroseconds");
+    for (size_t i = 0; i < report->latency_count; i++) {
+        const struct underlay_region_latency *l = &report->latencies[i];
+        char region[8];
+
+        snprintf(region, sizeof(region), "%u", l->region);
+        json_put_u64(w, region, l->v4_us && l->v6_us ? MIN(l->v4_us, l->v6_us) : l->v4_us | l->v6_us);
+    }
+    json_object_end(w);
+}
+
 void relay_status_write(const struct node *n, struct json_writer *w, time_ns now)
 {
     struct relay_status status;
@@ -91,4 +117,5 @@ void relay_status_write(const struct node *n, struct json_writer *w, time_ns now
     json_put_str(w, "relay", status.sentence);
     json_put_bool(w, "relayConnected", status.home_connected);
     json_put_u64(w, "homeRegion", status.home_region);
+    put_measured(n, w);
 }

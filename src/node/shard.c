@@ -239,6 +239,16 @@ static void ul_path_changed(void *ctx, struct underlay_peer *peer, enum underlay
               path == UNDERLAY_PATH_DIRECT ? "direct" : "the relay");
 }
 
+static void ul_probe_relay(void *ctx, struct underlay_node *node, uint16_t region, time_ns now)
+{
+    struct node *n = underlay_node_user(node);
+
+    (void)ctx;
+    if (n->relay && relay_node_probe(n->relay, region, now) == 0)
+        return;
+    log_debug(n->name, "relay region %u cannot be measured", region);
+}
+
 static void ul_peer_quiet(void *ctx, struct underlay_peer *peer, time_ns now)
 {
     (void)ctx;
@@ -261,6 +271,7 @@ static const struct underlay_ops underlay_ops = {
     .relay_send = ul_relay_send,
     .find_peer = ul_find_peer,
     .path_changed = ul_path_changed,
+    .probe_relay = ul_probe_relay,
     .peer_quiet = ul_peer_quiet,
     .report_changed = ul_report_changed,
 };

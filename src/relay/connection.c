@@ -413,9 +413,8 @@ static int renew_machine(struct relay_connection *c, const struct relay_region *
     return 0;
 }
 
-static int open_stream(struct relay_connection *c, const struct relay_host *host)
+int relay_dial(struct stream **out, struct relay_node *n, const struct relay_host *host)
 {
-    struct relay_node *n = c->node;
     struct stream_dial to = {
         .host = host->host_name,
         .addresses = host->addresses,
@@ -438,16 +437,14 @@ static int open_stream(struct relay_connection *c, const struct relay_host *host
 
     if (r)
         return r;
-    c->stream = tcp;
+    *out = tcp;
     if (!n->plain_http)
-        r = n->shard->tls ? tls_client_stream(&c->stream, n->shard->tls, tcp, &tls) : -EPROTONOSUPPORT;
+        r = n->shard->tls ? tls_client_stream(out, n->shard->tls, tcp, &tls) : -EPROTONOSUPPORT;
     if (r) {
         stream_close(tcp);
-        c->stream = NULL;
-        return r;
+        *out = NULL;
     }
-    stream_set_owner(c->stream, c, on_stream);
-    return 0;
+    return r;
 }
 
 static void dial(struct relay_connection *c, time_ns now)
@@ -468,7 +465,9 @@ static void dial(struct relay_connection *c, time_ns now)
     set_state(c, CONNECTION_DIALING, now);
     r = renew_machine(c, region, host, now);
     if (!r)
-        r = open_stream(c, host);
+        r = relay_dial(&c->stream, c->node, host);
+    if (!r)
+        stream_set_owner(c->stream, c, on_stream);
     if (r) {
         failed(c, r == -EINVAL ? "the map has a name for it that cannot be one" : err_text(r), now);
         return;

@@ -79,6 +79,10 @@ void routes_forget(struct routes *r, const uint8_t hash_key[16], const struct pu
                    uint16_t region);
 void routes_forget_region(struct routes *r, uint16_t region);
 
+/* ---- probe.c ---- */
+
+void probes_end(struct relay_node *n); /* nobody hears of them any more */
+
 /* ---- connection.c ---- */
 
 /* One line per state. */
@@ -120,12 +124,15 @@ struct relay_node {
     const struct relay_ops *ops;
     void *ctx;
     struct relay_map *map;
-    struct list connections;
+    struct list connections, probes;
     struct routes routes;
     struct relay_counters counters;
     uint16_t home;
     bool plain_http;
 };
+
+/* A stream to this server as the map and the node want it: through a proxy, with TLS, with its pin. */
+NODISCARD int relay_dial(struct stream **out, struct relay_node *n, const struct relay_host *host);
 
 /* -ENOMEM. It dials as soon as it may. */
 NODISCARD int connection_new(struct relay_connection **out, struct relay_node *n, uint16_t region,

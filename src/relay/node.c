@@ -22,6 +22,7 @@ int relay_node_new(struct relay_node **out, struct relay_shard *s, const struct 
     n->ctx = config->ctx;
     n->plain_http = config->plain_http;
     list_init(&n->connections);
+    list_init(&n->probes);
     routes_init(&n->routes);
     *out = n;
     return 0;
@@ -36,6 +37,7 @@ void relay_node_free(struct relay_node *n)
         c->told_full = false;
         connection_free(c, 0);
     }
+    probes_end(n);
     routes_deinit(&n->routes);
     relay_map_unref(n->map);
     free(n->name);

@@ -26,9 +26,10 @@
 #define RELAY_DIALS_BURST 64      /* ... after so many at once */
 #define RELAY_STEADY (10 * SEC)   /* a connection that lasted so long makes the backoff start anew */
 #define RELAY_HEARD (5 * SEC)     /* between two calls of ops.heard for a region */
-#define RELAY_READ_BYTES (64u << 10) /* the buffer of a shard */
-#define RELAY_RESTART_MAX MINUTE     /* how long a relay's "I restart" may make us wait */
-#define RELAY_ROUTES_MAX 4096        /* "heard on" entries per node; the oldest goes */
+#define RELAY_READ_BYTES (64u << 10)  /* the buffer of a shard */
+#define RELAY_RESTART_MAX MINUTE      /* how long a relay's "I restart" may make us wait */
+#define RELAY_ROUTES_MAX 4096         /* "heard on" entries per node; the oldest goes */
+#define RELAY_PROBE_TIMEOUT (4 * SEC) /* of one server: connection, TLS and answer */
 #define RELAY_SENTENCE_BYTES 256
 
 struct relay_pacer; /* one per process; any thread */
@@ -56,6 +57,8 @@ struct relay_ops {
     void (*trouble)(void *ctx, uint16_t region, time_ns now);
     /* A queue that relay_node_room called full has room again. */
     void (*room)(void *ctx, uint16_t region, time_ns now);
+    /* A probe is over. 0: the region did not answer. */
+    void (*probed)(void *ctx, uint16_t region, time_ns latency, time_ns now);
 };
 
 struct relay_config {
@@ -78,6 +81,10 @@ void relay_node_set_home(struct relay_node *n, uint16_t region, time_ns now);
 /* The network changed: connections have to prove that they are alive within seconds, and those that wait to
  * try again do so now. */
 void relay_node_check(struct relay_node *n, time_ns now);
+
+/* Measures how long a region takes to answer a request over its relay's own port (HTTPS): for networks
+ * without UDP. ops.probed follows, not from inside this call. -ENOMEM. */
+NODISCARD int relay_node_probe(struct relay_node *n, uint16_t region, time_ns now);
 
 /* To the peer's home region; 0 (or a region that is not on the map): where it was last heard, else our
  * home. Queued, at most DERP_QUEUE_PACKETS a connection, oldest dropped; also while it is being opened. */

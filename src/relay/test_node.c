@@ -194,7 +194,8 @@ static struct guest *guest_of(struct fake_relay *r, const struct public_key *key
 struct person {
     struct relay_node *node;
     struct public_key key;
-    int received, troubles, rooms, heard;
+    int received, troubles, rooms, heard, probed;
+    time_ns latency; /* of the last probe */
     uint16_t last_region;
     char last[64];
 };
@@ -232,11 +233,22 @@ static void on_room(void *ctx, uint16_t region, time_ns now)
     ((struct person *)ctx)->rooms++;
 }
 
+static void on_probed(void *ctx, uint16_t region, time_ns latency, time_ns now)
+{
+    struct person *p = ctx;
+
+    (void)now;
+    p->probed++;
+    p->last_region = region;
+    p->latency = latency;
+}
+
 static const struct relay_ops ops = {
     .received = on_received,
     .heard = on_heard,
     .trouble = on_trouble,
     .room = on_room,
+    .probed = on_probed,
 };
 
 /* Two regions: 901 with two servers of which the first may be closed, 902. */
@@ -468,6 +480,37 @@ static void the_next_server_of_the_region_is_tried(void **state)
     w->servers[0].derp_port = port;
 }
 
+/* The fake relay answers any request with a head, as the real one does the check. */
+static void a_region_is_measured_without_a_connection_to_it(void **state)
+{
+    struct world *w = *state;
+
+    assert_int_equal(relay_node_probe(w->alice.node, 902, now_of(w)), 0);
+    assert_int_equal(w->alice.probed, 0);
+    TURN_UNTIL(w, w->alice.probed == 1);
+    assert_int_equal(w->alice.last_region, 902);
+    assert_in_range(w->alice.latency, USEC, 5 * SEC);
+    assert_int_equal(status_of(w, &w->alice).connections, 0);
+    assert_int_equal(w->alice.troubles, 0);
+}
+
+/* Servers that refuse, a region that is not on the map: an answer all the same, never inside the call. */
+static void a_region_that_cannot_be_measured_says_so(void **state)
+{
+    struct world *w = *state;
+
+    relay_close(&w->two);
+    w->alice.latency = -1;
+    assert_int_equal(relay_node_probe(w->alice.node, 902, now_of(w)), 0);
+    assert_int_equal(relay_node_probe(w->alice.node, 77, now_of(w)), 0);
+    assert_int_equal(w->alice.probed, 0);
+    TURN_UNTIL(w, w->alice.probed == 2);
+    assert_int_equal(w->alice.latency, 0);
+    relay_open(&w->two, w->loop, 0);
+    w->one.silent = true; /* is not waited for by whoever leaves */
+    assert_int_equal(relay_node_probe(w->alice.node, 901, now_of(w)), 0);
+}
+
 static void a_relay_that_is_gone_is_named_and_tried_again(void **state)
 {
     struct world *w = *state;
@@ -649,6 +692,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_region_that_is_not_home_closes, setup, teardown),
         cmocka_unit_test_setup_teardown(moving_tells_both_relays, setup, teardown),
         cmocka_unit_test_setup_teardown(the_next_server_of_the_region_is_tried, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_region_is_measured_without_a_connection_to_it, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_region_that_cannot_be_measured_says_so, setup, teardown),
         cmocka_unit_test_setup_teardown(a_relay_that_is_gone_is_named_and_tried_again, setup, teardown),
         cmocka_unit_test_setup_teardown(silence_ends_a_connection, setup, teardown),
         cmocka_unit_test_setup_teardown(a_slow_relay_costs_the_oldest_packets, setup, teardown),

@@ -311,12 +311,32 @@ static void resolve(struct region_map *m, const struct netcheck_action *a, time_
     netcheck_resolved(m->check, a->server, NULL, 0, now);
 }
 
+/* Any node with this map will do: its relays are those of the map. */
+static void probe_relay(struct region_map *m, uint16_t region, time_ns now)
+{
+    struct underlay *u = m->u;
+    uint32_t index = 0;
+
+    for (struct underlay_node *n; u->ops->probe_relay && (n = slab_next(&u->nodes, &index));) {
+        if (n->map != m)
+            continue;
+        u->counters.relays_probed++;
+        u->ops->probe_relay(u->ctx, n, region, now);
+        return;
+    }
+    netcheck_https_done(m->check, region, 0, now);
+}
+
 static void perform_action(struct region_map *m, const struct netcheck_action *a, time_ns now)
 {
     uint8_t request[STUN_REQUEST_BYTES];
 
     if (a->kind == NETCHECK_RESOLVE) {
         resolve(m, a, now);
+        return;
+    }
+    if (a->kind == NETCHECK_HTTPS) {
+        probe_relay(m, a->region, now);
         return;
     }
     stun_request_write(request, &a->txid);
@@ -403,13 +423,14 @@ void measure_stun_received(struct underlay *u, struct span datagram, time_ns now
 
 static void on_report(struct underlay *u, struct region_map *m, const struct underlay_report *r, time_ns now)
 {
-    bool done;
+    const struct underlay_report *before = netcheck_report(m->check);
+    bool blocked = before->measured_at && !before->udp, done;
 
     if (survey_is_surveyor(u->survey, &m->seat))
         return; /* it crossed our taking over */
     netcheck_adopt(m->check, r);
     report(u, netcheck_take_changes(m->check, &done), now);
-    if (!m->started)
+    if (!m->started || (blocked && r->udp))
         measure_wanted(u, now);
 }
 
@@ -471,6 +492,14 @@ void underlay_relay_heard(struct underlay_node *n, uint16_t region, time_ns now)
         return;
     netcheck_heard(n->map->check, region, now);
     survey_heard(n->u->survey, &n->map->seat, region, now);
+}
+
+void underlay_relay_probed(struct underlay_node *n, uint16_t region, time_ns latency, time_ns now)
+{
+    if (!n->map)
+        return;
+    netcheck_https_done(n->map->check, region, latency, now);
+    pump(n->u, now);
 }
 
 const struct underlay_report *underlay_node_report(const struct underlay_node *n)

@@ -21,6 +21,9 @@ struct server {
     time_ns resolved_at;
 };
 
+/* Of a region, in this run. */
+enum https_state { HTTPS_NOT_ASKED, HTTPS_WANTED, HTTPS_ASKED, HTTPS_DONE };
+
 struct region {
     uint16_t id;
     uint16_t server_first, server_count;
@@ -30,6 +33,8 @@ struct region {
     /* of the run */
     uint32_t latency_us[FAMILIES]; /* 0: no answer yet */
     uint8_t pending[FAMILIES];     /* probes planned or sent, not answered */
+    uint8_t https;                 /* enum https_state */
+    uint32_t https_us;             /* 0: no answer */
     uint32_t last_us[FAMILIES];    /* of the report before */
 };
 
@@ -59,6 +64,8 @@ struct netcheck {
     uint16_t probe_count, probe_room;
     uint16_t regions_planned;
     time_ns started_at, stop_at, full_at;
+    time_ns https_at; /* when to give STUN up, if it has not answered; TIME_NEVER: not, or done so already */
+    time_ns https_began_at;
     bool family_dead[FAMILIES];
     struct netcheck_mapped mapped[NETCHECK_MAPPED_MAX];
     size_t mapped_count;
@@ -228,6 +235,14 @@ static uint32_t best_of(const uint32_t us[FAMILIES])
     return MIN(us[V4], us[V6]);
 }
 
+/* Of the run: STUN's answer counts, HTTPS is what is left without one. */
+static uint32_t run_us(const struct region *r)
+{
+    uint32_t stun = best_of(r->latency_us);
+
+    return stun ? stun : r->https_us;
+}
+
 static bool server_has(const struct server *s, enum family f)
 {
     return s->port && (s->kind[f] == ADDRESS_RESOLVE || (s->kind[f] == ADDRESS_GIVEN));
@@ -374,6 +389,8 @@ static void count_planned_regions(struct netcheck *n)
 }
 
 static void finish(struct netcheck *n, time_ns now);
+static void begin_https_if_due(struct netcheck *n, time_ns now);
+static void finish_if_over(struct netcheck *n, time_ns now);
 
 static bool full_is_due(const struct netcheck *n, time_ns now)
 {
@@ -397,8 +414,24 @@ static void reset_run(struct netcheck *n, bool v4, bool v6, time_ns now)
             n->regions[i].latency_us[f] = 0;
             n->regions[i].pending[f] = 0;
         }
+    for (uint16_t i = 0; i < n->region_count; i++) {
+        n->regions[i].https = HTTPS_NOT_ASKED;
+        n->regions[i].https_us = 0;
+    }
+    n->https_at = n->https_began_at = TIME_NEVER;
     for (uint16_t i = 0; i < n->server_count; i++)
         n->servers[i].asked = n->servers[i].resolving;
+}
+
+/* Relays are asked seldom, because each answer costs them and us a TLS handshake: in full runs, and when the
+ * home is missing or silent. At once if nothing else will tell. */
+static void plan_https(struct netcheck *n, time_ns now)
+{
+    const struct region *home = region_by_id(n, n->report.home_region);
+    bool blocked = n->report.measured_at && !n->report.udp;
+
+    if (n->full || !home || home->heard_at == NO_TIME || now - home->heard_at > NETCHECK_HEARD)
+        n->https_at = blocked || !n->probe_count ? now : now + NETCHECK_HTTPS_AFTER;
 }
 
 static void plan(struct netcheck *n, time_ns now)
@@ -415,6 +448,7 @@ static void plan(struct netcheck *n, time_ns now)
         n->full = true;
         plan_full(n);
     }
+    plan_https(n, now);
 }
 
 int netcheck_start(struct netcheck *n, enum netcheck_kind kind, bool v4, bool v6, time_ns now)
@@ -430,8 +464,8 @@ int netcheck_start(struct netcheck *n, enum netcheck_kind kind, bool v4, bool v6
     reset_run(n, v4, v6, now);
     plan(n, now);
     count_planned_regions(n);
-    if (!n->probe_count)
-        finish(n, now);
+    begin_https_if_due(n, now);
+    finish_if_over(n, now);
     return 0;
 }
 
@@ -448,13 +482,66 @@ static void give_up(struct netcheck *n, struct probe *p)
     n->regions[p->region].pending[p->family]--;
 }
 
-/* Everything was answered or given up? */
-static bool nothing_pending(const struct netcheck *n)
+static bool stun_pending(const struct netcheck *n)
 {
     for (uint16_t i = 0; i < n->probe_count; i++)
         if (n->probes[i].state != PROBE_DONE)
-            return false;
-    return true;
+            return true;
+    return false;
+}
+
+static bool https_pending(const struct netcheck *n)
+{
+    for (uint16_t i = 0; i < n->region_count; i++)
+        if (n->regions[i].https == HTTPS_WANTED || n->regions[i].https == HTTPS_ASKED)
+            return true;
+    return n->https_at != TIME_NEVER;
+}
+
+static bool stun_answered(const struct netcheck *n)
+{
+    return n->mapped_count != 0;
+}
+
+static uint16_t https_answers(const struct netcheck *n)
+{
+    uint16_t answered = 0;
+
+    for (uint16_t i = 0; i < n->region_count; i++)
+        answered += n->regions[i].https_us != 0;
+    return answered;
+}
+
+/* Everything was answered or given up. Once STUN works, nobody waits for HTTPS; once relays answered and STUN
+ * is still silent, nobody waits for STUN: it would have been much faster. */
+static bool run_over(const struct netcheck *n)
+{
+    if (stun_answered(n))
+        return !stun_pending(n);
+    return !https_pending(n) && (https_answers(n) || !stun_pending(n));
+}
+
+static void finish_if_over(struct netcheck *n, time_ns now)
+{
+    if (n->running && run_over(n))
+        finish(n, now);
+}
+
+/* No STUN answer came, or none can come any more. */
+static void begin_https_if_due(struct netcheck *n, time_ns now)
+{
+    if (!n->running || n->https_at == TIME_NEVER || stun_answered(n) ||
+        (now < n->https_at && stun_pending(n)))
+        return;
+    n->https_at = TIME_NEVER;
+    n->https_began_at = now;
+    n->stop_at = now + NETCHECK_HTTPS_PHASE;
+    for (uint16_t i = 0; i < n->region_count; i++) {
+        struct region *r = &n->regions[i];
+
+        if (r->may_be_home && (!r->avoid || r->id == n->report.home_region))
+            r->https = HTTPS_WANTED;
+    }
 }
 
 static void make_txid(struct netcheck *n, struct probe *p)
@@ -512,6 +599,20 @@ static bool act(struct netcheck *n, struct probe *p, struct netcheck_action *out
     return true;
 }
 
+static bool next_https(struct netcheck *n, struct netcheck_action *out)
+{
+    for (uint16_t i = 0; i < n->region_count; i++) {
+        struct region *r = &n->regions[i];
+
+        if (r->https != HTTPS_WANTED)
+            continue;
+        r->https = HTTPS_ASKED;
+        *out = (struct netcheck_action) { .kind = NETCHECK_HTTPS, .region = r->id };
+        return true;
+    }
+    return false;
+}
+
 bool netcheck_next(struct netcheck *n, struct netcheck_action *out, time_ns now)
 {
     for (uint16_t i = 0; n->running && i < n->probe_count; i++) {
@@ -520,8 +621,10 @@ bool netcheck_next(struct netcheck *n, struct netcheck_action *out, time_ns now)
         if (p->state == PROBE_PLANNED && p->send_at <= now && act(n, p, out, now))
             return true;
     }
-    if (n->running && nothing_pending(n))
-        finish(n, now);
+    begin_https_if_due(n, now);
+    if (n->running && next_https(n, out))
+        return true;
+    finish_if_over(n, now);
     return false;
 }
 
@@ -636,9 +739,33 @@ int netcheck_stun_received(struct netcheck *n, const struct stun_txid *txid, con
         set_home(n, r->id);
     if (first)
         check_enough(n, now);
-    if (nothing_pending(n))
-        finish(n, now);
+    finish_if_over(n, now);
     return 0;
+}
+
+/* Three relays answered: give the others as long again as that took. */
+static void check_enough_https(struct netcheck *n, time_ns now)
+{
+    if (https_answers(n) == NETCHECK_ENOUGH_REGIONS)
+        n->stop_at = MIN(n->stop_at, now + MAX(now - n->https_began_at, NETCHECK_LINGER_MIN));
+}
+
+void netcheck_https_done(struct netcheck *n, uint16_t region, time_ns latency, time_ns now)
+{
+    struct region *r = region_by_id(n, region);
+
+    if (!n->running || !r || r->https != HTTPS_ASKED)
+        return;
+    r->https = HTTPS_DONE;
+    if (latency > 0 && !stun_answered(n)) {
+        r->https_us = (uint32_t)MIN(MAX(latency / USEC, (time_ns)1), (time_ns)UINT32_MAX);
+        if (!n->report.home_region)
+            set_home(n, r->id);
+        check_enough_https(n, now);
+    }
+    if (!https_pending(n) && !https_answers(n))
+        n->stop_at = MIN(n->stop_at, MAX(n->started_at + NETCHECK_STUN_PHASE, now));
+    finish_if_over(n, now);
 }
 
 void netcheck_heard(struct netcheck *n, uint16_t region, time_ns now)
@@ -658,7 +785,7 @@ static void remember(struct netcheck *n, time_ns now)
     n->history_next = (n->history_next + 1) % NETCHECK_HISTORY_MAX;
     past->at = now;
     for (uint16_t i = 0; i < n->region_count; i++)
-        past->latency_us[i] = best_of(n->regions[i].latency_us);
+        past->latency_us[i] = run_us(&n->regions[i]);
 }
 
 /* Best latency of the last five minutes, weighted as control wants it; 0: none. */
@@ -695,9 +822,8 @@ static uint16_t fallback_home(const struct netcheck *n)
 /* Is the home still there: it answered, or its relay spoke lately? */
 static bool accessible(const struct netcheck *n, const struct region *r, time_ns now)
 {
-    return best_of(r->latency_us) ||
-           (r->heard_at != NO_TIME &&
-            (r->heard_at >= n->started_at || now - r->heard_at <= NETCHECK_HEARD_RECENTLY));
+    return run_us(r) || (r->heard_at != NO_TIME &&
+                         (r->heard_at >= n->started_at || now - r->heard_at <= NETCHECK_HEARD_RECENTLY));
 }
 
 static uint16_t choose_home(const struct netcheck *n, time_ns now)
@@ -710,7 +836,7 @@ static uint16_t choose_home(const struct netcheck *n, time_ns now)
         const struct region *r = &n->regions[i];
         double score;
 
-        if (!r->may_be_home || (r->avoid && r != old) || !best_of(r->latency_us))
+        if (!r->may_be_home || (r->avoid && r != old) || !run_us(r))
             continue;
         score = score_of(n, i, now);
         if (!best || score < best_score) {
@@ -722,7 +848,7 @@ static uint16_t choose_home(const struct netcheck *n, time_ns now)
         return old ? old->id : fallback_home(n);
     if (!old || best == old || !accessible(n, old, now))
         return best->id;
-    old_now = best_of(old->latency_us);
+    old_now = run_us(old);
     if (old_now - best_score < (double)NETCHECK_HOME_GAIN_MIN / USEC || best_score > old_now * 2 / 3)
         return old->id;
     return best->id;
@@ -736,12 +862,12 @@ static void fill_latencies(struct netcheck *n)
     for (uint16_t i = 0; i < n->region_count; i++) {
         struct region *r = &n->regions[i];
 
-        if (!best_of(r->latency_us)) {
-            if (n->full)
-                r->last_us[V4] = r->last_us[V6] = 0;
-        } else {
+        if (best_of(r->latency_us)) {
             r->last_us[V4] = r->latency_us[V4];
             r->last_us[V6] = r->latency_us[V6];
+        } else if (r->https_us || n->full) {
+            r->last_us[V4] = r->https_us; /* which family it was does not matter, as in the reference */
+            r->last_us[V6] = 0;
         }
         if (best_of(r->last_us))
             report->latencies[report->latency_count++] = (struct underlay_region_latency) {
@@ -842,11 +968,12 @@ time_ns netcheck_deadline(const struct netcheck *n)
     for (uint16_t i = 0; i < n->probe_count; i++)
         if (n->probes[i].state == PROBE_PLANNED && !waits_for_dns(n, &n->probes[i]))
             at = MIN(at, n->probes[i].send_at);
-    return at;
+    return MIN(at, stun_answered(n) ? TIME_NEVER : n->https_at);
 }
 
 void netcheck_tick(struct netcheck *n, time_ns now)
 {
+    begin_https_if_due(n, now);
     if (n->running && now >= n->stop_at)
         finish(n, now);
 }

@@ -5,8 +5,9 @@
  * outside, whether the NAT gives every destination another one. A full run asks every region; within
  * five minutes of one, the nearest three and the home are enough. Between runs it holds no timer.
  *
- * Left out: measuring by HTTPS or ICMP where UDP is blocked. Then the home is the region that served
- * before, or else the first usable one of the map: any works, latency aside.
+ * Where no STUN answer comes, UDP is blocked or half blocked: then the relays are measured over their own
+ * port (HTTPS), in the same run and without waiting for it to end. Left out: ICMP, which needs privileges and
+ * tells nothing that HTTPS does not.
  *
  * Memory: copies of the map's host names, about 100 bytes per region and history; a run adds 48 bytes per
  * probe and returns them.
@@ -28,8 +29,11 @@
 #define NETCHECK_LINGER_MIN (20 * MSEC)          /* ours: after enough answers, wait at least so long */
 #define NETCHECK_HISTORY (5 * MINUTE + 5 * SEC)  /* ref: the best latency of so long counts */
 #define NETCHECK_HISTORY_MAX 16                  /* runs kept; one each 20 s fills it */
+#define NETCHECK_HTTPS_AFTER (500 * MSEC)        /* ours (ref: 3 s): no STUN answer by then, ask relays */
+#define NETCHECK_HTTPS_PHASE (5 * SEC)           /* ref: a run ends this long after it began to */
 #define NETCHECK_HOME_GAIN_MIN (10 * MSEC)       /* ref: a nearer home must gain this and a third */
 #define NETCHECK_HEARD_RECENTLY (8 * SEC)        /* ref: a relay that spoke is alive, STUN or not */
+#define NETCHECK_HEARD (2 * MINUTE)              /* ref: so long without a frame means that it may be dead */
 #define NETCHECK_RESOLVE_AGAIN (10 * MINUTE) /* ours: age of an answer of DNS that is used without asking */
 #define NETCHECK_MAPPED_MAX 16
 
@@ -60,13 +64,14 @@ enum netcheck_kind {
 NODISCARD int netcheck_start(struct netcheck *n, enum netcheck_kind kind, bool v4, bool v6, time_ns now);
 bool netcheck_running(const struct netcheck *n);
 
-enum netcheck_action_kind { NETCHECK_STUN, NETCHECK_RESOLVE };
+enum netcheck_action_kind { NETCHECK_STUN, NETCHECK_RESOLVE, NETCHECK_HTTPS };
 struct netcheck_action {
     enum netcheck_action_kind kind;
     struct ip_port to; /* STUN: send a request with this id there */
     struct stun_txid txid;
     const char *host_name; /* RESOLVE: find its addresses; lives as long as the machine */
     uint32_t server;       /* and say so with netcheck_resolved(server) */
+    uint16_t region;       /* HTTPS: measure it, and say so with netcheck_https_done(region) */
 };
 /* What is to be done now; call until false. */
 bool netcheck_next(struct netcheck *n, struct netcheck_action *out, time_ns now);
@@ -77,6 +82,8 @@ void netcheck_resolved(struct netcheck *n, uint32_t server, const struct ip *add
                        time_ns now);
 NODISCARD int netcheck_stun_received(struct netcheck *n, const struct stun_txid *txid,
                                      const struct ip_port *mapped, time_ns now);
+/* latency 0: it did not answer. Late or unasked: ignored. */
+void netcheck_https_done(struct netcheck *n, uint16_t region, time_ns latency, time_ns now);
 void netcheck_heard(struct netcheck *n, uint16_t region, time_ns now); /* a frame from that relay */
 
 time_ns netcheck_deadline(const struct netcheck *n); /* TIME_NEVER while no run is under way */

@@ -12,6 +12,7 @@ struct flight {
     time_ns at;
     struct stun_txid txid;
     struct ip_port mapped;
+    uint16_t https_region; /* 0: STUN */
 };
 
 struct net {
@@ -23,10 +24,11 @@ struct net {
     char hosts[REGIONS][2][48], v4[REGIONS][2][32], v6[REGIONS][2][48];
     size_t region_count;
     time_ns latency[REGIONS]; /* 0: silent */
+    time_ns https[REGIONS];   /* 0: refused */
     bool v6_works, v6_unreachable, symmetric;
     struct flight flights[FLIGHT_MAX];
     size_t flight_count;
-    size_t sent, sent_v6, resolved, runs, sent_to[REGIONS];
+    size_t sent, sent_v6, https_asked, resolved, runs, sent_to[REGIONS];
     unsigned changes;
 };
 
@@ -109,6 +111,18 @@ static void put_in_flight(struct net *net, const struct netcheck_action *a)
     net->flight_count++;
 }
 
+/* TCP, TLS and the question: four round trips until the answer is there. */
+static void ask_relay(struct net *net, uint16_t region)
+{
+    net->https_asked++;
+    assert_in_range(region, 1, REGIONS);
+    if (net->https[region - 1])
+        net->flights[net->flight_count++] =
+            (struct flight) { .at = net->now + 4 * net->https[region - 1], .https_region = region };
+    else
+        netcheck_https_done(net->check, region, 0, net->now);
+}
+
 static void act(struct net *net)
 {
     struct netcheck_action a;
@@ -118,6 +132,8 @@ static void act(struct net *net)
         if (a.kind == NETCHECK_STUN) {
             assert_int_equal(a.to.port, 3478);
             put_in_flight(net, &a);
+        } else if (a.kind == NETCHECK_HTTPS) {
+            ask_relay(net, a.region);
         } else {
             struct ip ips[2];
 
@@ -146,7 +162,7 @@ static time_ns run(struct net *net)
 {
     time_ns start = net->now;
 
-    net->sent = net->sent_v6 = net->flight_count = net->changes = 0;
+    net->sent = net->sent_v6 = net->https_asked = net->flight_count = net->changes = 0;
     memset(net->sent_to, 0, sizeof(net->sent_to));
     assert_int_equal(netcheck_start(net->check, NETCHECK_REGIONS, true, true, net->now), 0);
     act(net);
@@ -160,7 +176,12 @@ static time_ns run(struct net *net)
 
             *f = net->flights[--net->flight_count];
             net->now = landed.at;
-            assert_int_equal(netcheck_stun_received(net->check, &landed.txid, &landed.mapped, net->now), 0);
+            if (landed.https_region)
+                netcheck_https_done(net->check, landed.https_region, net->https[landed.https_region - 1],
+                                    net->now);
+            else
+                assert_int_equal(netcheck_stun_received(net->check, &landed.txid, &landed.mapped, net->now),
+                                 0);
         } else {
             assert_true(tick_at >= net->now);
             net->now = tick_at;
@@ -201,6 +222,7 @@ static void the_nearest_region_becomes_home(void **state)
     assert_int_equal(report->mapping_varies_by_dest_ip, UNDERLAY_NO);
     assert_int_equal(net.changes, UNDERLAY_CHANGED_HOME | UNDERLAY_CHANGED_NETINFO);
     assert_int_equal(net.runs, 1);
+    assert_int_equal(net.https_asked, 0);
     netcheck_free(net.check);
 }
 
@@ -259,6 +281,102 @@ static void a_silent_network_ends_the_run_and_keeps_a_home(void **state)
     assert_true(netcheck_report(net.check)->udp);
     later(&net, 20 * SEC);
     assert_int_equal(home(&net), 3);
+    netcheck_free(net.check);
+}
+
+static void set_https(struct net *net, time_ns a, time_ns b, time_ns c)
+{
+    memset(net->latency, 0, sizeof(net->latency));
+    net->https[0] = a;
+    net->https[1] = b;
+    net->https[2] = c;
+}
+
+static void without_udp_the_relays_are_measured_themselves(void **state)
+{
+    (void)state;
+    struct net net;
+    const struct underlay_report *report;
+
+    net_init(&net, 3);
+    set_https(&net, 60 * MSEC, 20 * MSEC, 40 * MSEC);
+    net_start(&net);
+    assert_in_range(run(&net), NETCHECK_HTTPS_AFTER, NETCHECK_HTTPS_AFTER + 300 * MSEC); /* not 3 s */
+    report = netcheck_report(net.check);
+    assert_int_equal(report->home_region, 2);
+    assert_false(report->udp || report->v4 || report->v6);
+    assert_int_equal(report->latency_count, 3);
+    assert_int_equal(report->latencies[1].v4_us, 20000);
+    assert_int_equal(net.https_asked, 3);
+    netcheck_free(net.check);
+}
+
+/* Where it is known that UDP is blocked, a full run does not wait for it again, and others ask no relay whose
+ * home speaks; UDP is tried all the same, and seen when it works. */
+static void a_blocked_network_is_measured_at_once_but_seldom(void **state)
+{
+    (void)state;
+    struct net net;
+
+    net_init(&net, 3);
+    set_https(&net, 60 * MSEC, 20 * MSEC, 40 * MSEC);
+    net_start(&net);
+    run(&net);
+    netcheck_heard(net.check, 2, net.now);
+    later(&net, 20 * SEC);
+    assert_int_equal(net.https_asked, 0);
+    assert_true(net.sent > 0);
+    assert_int_equal(home(&net), 2);
+    later(&net, NETCHECK_HEARD + SEC); /* nothing was heard meanwhile */
+    assert_int_equal(net.https_asked, 3);
+    net.now += NETCHECK_FULL_EVERY;
+    assert_in_range(run(&net), 1, 300 * MSEC);
+    assert_int_equal(net.https_asked, 3);
+    netcheck_heard(net.check, 2, net.now);
+    for (int i = 0; i < 3; i++)
+        net.latency[i] = (i + 1) * 10 * MSEC;
+    later(&net, 20 * SEC);
+    assert_true(netcheck_report(net.check)->udp);
+    assert_int_equal(net.changes & UNDERLAY_CHANGED_NETINFO, UNDERLAY_CHANGED_NETINFO);
+    later(&net, 20 * SEC);
+    assert_int_equal(net.https_asked, 0);
+    netcheck_free(net.check);
+}
+
+/* The kernel refuses every datagram (a firewall of this host): no reason to wait half a second. */
+static void refused_datagrams_lead_to_the_relays_at_once(void **state)
+{
+    (void)state;
+    struct net net;
+    struct netcheck_action a;
+
+    net_init(&net, 3);
+    set_https(&net, 60 * MSEC, 20 * MSEC, 40 * MSEC);
+    net_start(&net);
+    assert_int_equal(netcheck_start(net.check, NETCHECK_REGIONS, true, false, net.now), 0);
+    for (net.now += 250 * MSEC; netcheck_next(net.check, &a, net.now) && a.kind == NETCHECK_STUN;)
+        netcheck_not_sent(net.check, &a.txid);
+    assert_int_equal(a.kind, NETCHECK_HTTPS);
+    netcheck_free(net.check);
+}
+
+/* 600 ms by satellite: relays are asked meanwhile, but STUN's answer comes first and counts. */
+static void a_slow_answer_of_stun_beats_the_relays(void **state)
+{
+    (void)state;
+    struct net net;
+    const struct underlay_report *report;
+
+    net_init(&net, 3);
+    set_https(&net, 600 * MSEC, 620 * MSEC, 640 * MSEC);
+    memcpy(net.latency, net.https, sizeof(net.latency));
+    net_start(&net);
+    run(&net);
+    report = netcheck_report(net.check);
+    assert_int_equal(net.https_asked, 3);
+    assert_true(report->udp);
+    assert_int_equal(report->home_region, 1);
+    assert_int_equal(report->latencies[2].v4_us, 640000);
     netcheck_free(net.check);
 }
 
@@ -547,6 +665,10 @@ int main(void)
         cmocka_unit_test(bring_up_has_a_home_with_the_first_answer),
         cmocka_unit_test(a_later_run_asks_only_who_is_near),
         cmocka_unit_test(a_silent_network_ends_the_run_and_keeps_a_home),
+        cmocka_unit_test(without_udp_the_relays_are_measured_themselves),
+        cmocka_unit_test(a_blocked_network_is_measured_at_once_but_seldom),
+        cmocka_unit_test(refused_datagrams_lead_to_the_relays_at_once),
+        cmocka_unit_test(a_slow_answer_of_stun_beats_the_relays),
         cmocka_unit_test(answers_to_nothing_change_nothing),
         cmocka_unit_test(a_missing_family_costs_no_waiting),
         cmocka_unit_test(both_families_are_measured),

@@ -48,6 +48,11 @@ struct side {
     struct test_node *addressee; /* datagrams carry an index: see payload() */
 };
 
+struct probe {
+    struct underlay_node *node;
+    uint16_t region;
+};
+
 static struct side sides[SIDES_MAX];
 static size_t side_count;
 static struct underlay_survey *survey; /* of sides that are shards of one process */
@@ -198,11 +203,36 @@ static void report_changed(void *ctx, unsigned what, time_ns now)
     side->last_report = what;
 }
 
+/* Region 2 is near, 1 is far, others do not answer. */
+static void relay_probed(void *ctx)
+{
+    struct probe *p = ctx;
+
+    underlay_relay_probed(p->node, p->region,
+                          p->region == 2   ? 20 * MSEC
+                          : p->region == 1 ? 90 * MSEC
+                                           : 0,
+                          sim_now());
+    free(p);
+}
+
+static void probe_relay(void *ctx, struct underlay_node *node, uint16_t region, time_ns now)
+{
+    struct probe *p = calloc(1, sizeof(*p));
+
+    (void)ctx;
+    (void)now;
+    assert_non_null(p);
+    *p = (struct probe) { node, region };
+    sim_later(region == 2 ? 80 * MSEC : 360 * MSEC, relay_probed, p);
+}
+
 static const struct underlay_ops ops = {
     .on_wireguard = on_wireguard,
     .relay_send = relay_send,
     .find_peer = find_peer,
     .path_changed = path_changed,
+    .probe_relay = probe_relay,
     .peer_quiet = peer_quiet,
     .report_changed = report_changed,
 };
@@ -582,22 +612,6 @@ static void a_changed_host_is_reported_and_proven(void **state)
     world_stop();
 }
 
-static void a_network_without_udp_still_has_a_home(void **state)
-{
-    (void)state;
-    struct side *side;
-    struct test_node *n;
-
-    world_start();
-    side = add_side("192.168.1.2", "198.51.100.1", SIM_NAT_EASY);
-    sim_cut("192.168.1.2", true);
-    n = add_node(side);
-    sim_run(5 * SEC);
-    assert_int_equal(underlay_node_report(n->node)->home_region, REGION);
-    assert_false(underlay_node_report(n->node)->udp);
-    world_stop();
-}
-
 static void nodes_with_equal_maps_share_one_measurement(void **state)
 {
     (void)state;
@@ -717,6 +731,38 @@ static void regions_are_measured_once_for_all_shards(void **state)
         for (size_t other = 0; other < s; other++)
             assert_int_not_equal(list[0].address.port,
                                  underlay_endpoints(sides[other].u, &count)->address.port);
+    }
+    world_stop();
+}
+
+/* Also for a node of another shard than the one that measures, and within a second. */
+static void a_network_without_udp_has_the_nearest_home(void **state)
+{
+    (void)state;
+    struct test_node *n, *other;
+
+    process_start(2, 0);
+    sim_cut("192.168.1.2", true);
+    n = add_node(&sides[0]);
+    other = add_node(&sides[1]);
+    sim_run(SEC);
+    assert_int_equal(underlay_node_report(n->node)->home_region, 2);
+    assert_int_equal(underlay_node_report(other->node)->home_region, 2);
+    assert_false(underlay_node_report(other->node)->udp);
+    assert_int_equal(underlay_counters_get(sides[0].u)->relays_probed, MANY_REGIONS);
+    assert_int_equal(underlay_counters_get(sides[1].u)->relays_probed, 0);
+
+    /* UDP works again: traffic of either shard finds out, and the other gets its mapping too. */
+    sim_cut("192.168.1.2", false);
+    sim_run(30 * SEC);
+    assert_int_equal(send_kind(know(other, n), n, UNDERLAY_DATA), 0);
+    sim_run(5 * SEC);
+    assert_true(underlay_node_report(n->node)->udp);
+    assert_true(underlay_node_report(other->node)->udp);
+    for (size_t s = 0; s < 2; s++) {
+        size_t count;
+
+        assert_int_equal(underlay_endpoints(sides[s].u, &count)->type, UNDERLAY_ENDPOINT_STUN);
     }
     world_stop();
 }
@@ -1190,7 +1236,7 @@ int main(void)
         cmocka_unit_test(silence_costs_nothing),
         cmocka_unit_test(endpoints_are_reported_once_while_nothing_changes),
         cmocka_unit_test(a_changed_host_is_reported_and_proven),
-        cmocka_unit_test(a_network_without_udp_still_has_a_home),
+        cmocka_unit_test(a_network_without_udp_has_the_nearest_home),
         cmocka_unit_test(nodes_with_equal_maps_share_one_measurement),
         cmocka_unit_test(regions_are_measured_once_for_all_shards),
         cmocka_unit_test(a_later_shard_gets_the_report_without_measuring),

@@ -73,6 +73,9 @@ struct underlay_ops {
                                        const struct public_key *node_key, const struct public_key *disco_key);
     /* Packets to this peer now take another way: epoch grows by one each time. */
     void (*path_changed)(void *ctx, struct underlay_peer *peer, enum underlay_path path, uint32_t epoch);
+    /* Measure how far this relay is, over its own port: UDP is blocked. underlay_relay_probed() follows, not
+     * from inside this call; NULL: it is not measured then. */
+    void (*probe_relay)(void *ctx, struct underlay_node *node, uint16_t region, time_ns now);
     /* The peer went quiet and holds no path state any more: the owner may free it if it likes (later). */
     void (*peer_quiet)(void *ctx, struct underlay_peer *peer, time_ns now);
     /* The set of endpoints, a home region or NetInfo changed. Spread what you send to control. */
@@ -120,6 +123,9 @@ NODISCARD int underlay_node_set_map(struct underlay_node *n, const struct tailcf
 
 /* A frame of any kind came from this region (call it at most every few seconds): its relay is alive. */
 void underlay_relay_heard(struct underlay_node *n, uint16_t region, time_ns now);
+
+/* The answer to ops.probe_relay. latency 0: the region did not answer. */
+void underlay_relay_probed(struct underlay_node *n, uint16_t region, time_ns latency, time_ns now);
 
 /* ---- what is known about this socket ------------------------------------------------ */
 
@@ -223,8 +229,9 @@ struct underlay_counters {
     uint64_t call_me_maybes_in, call_me_maybes_out;
     uint64_t sent_direct, sent_relay, sent_both, send_failed, unreachable;
     uint64_t paths_won, paths_lost, out_of_memory;
-    uint64_t surveys;  /* runs in which relay regions were measured */
-    uint64_t mappings; /* runs that only asked for this socket's mapping */
+    uint64_t surveys;       /* runs in which relay regions were measured */
+    uint64_t mappings;      /* runs that only asked for this socket's mapping */
+    uint64_t relays_probed; /* regions measured over HTTPS, because UDP is blocked */
 };
 const struct underlay_counters *underlay_counters_get(const struct underlay *u);
 

@@ -31,6 +31,7 @@ struct person {
     struct public_key key;
     int received, troubles;
     size_t last_len;
+    time_ns latency;
 };
 
 static struct ev_loop *loop;
@@ -80,7 +81,14 @@ static void on_trouble(void *ctx, uint16_t region, time_ns now)
     ((struct person *)ctx)->troubles++;
 }
 
-static const struct relay_ops ops = { .received = on_received, .trouble = on_trouble };
+static void on_probed(void *ctx, uint16_t region, time_ns latency, time_ns now)
+{
+    (void)region;
+    (void)now;
+    ((struct person *)ctx)->latency = latency;
+}
+
+static const struct relay_ops ops = { .received = on_received, .trouble = on_trouble, .probed = on_probed };
 
 static void person_open(struct person *p, struct relay_shard *s, const struct options *o)
 {
@@ -161,6 +169,10 @@ static void talk(struct relay_shard *s, const struct options *o)
     exchange(&alice, &bob, "packets of 1 to 65536 bytes go both ways");
     for (int i = 0; i < 20; i++)
         exchange(&alice, &bob, "again");
+
+    if (relay_node_probe(alice.node, 901, ev_now(loop)))
+        die("out of memory");
+    WAIT(10, alice.latency > 0, "the region's latency is measured over its own port");
 
     derper_kill();
     WAIT(10, !up(&alice) && !up(&bob) && alice.troubles && bob.troubles, "a killed relay is noticed");
