@@ -26,6 +26,14 @@ time_ns ev_clock(void);                               /* the same clock, read no
 int64_t ev_wall_clock(void);                          /* CLOCK_REALTIME, nanoseconds since 1970 */
 uint64_t ev_loop_wakeups(const struct ev_loop *loop); /* turns that slept and woke */
 
+/* The machine slept, or stood still: CLOCK_BOOTTIME or the wall clock ran on while CLOCK_MONOTONIC did not.
+ * Noticed when the loop next wakes for whatever reason; no timer waits for it. `slept`: how long, about.
+ * fn NULL: nobody is told. */
+#define EV_SLEEP_MIN (2 * SEC)      /* by CLOCK_BOOTTIME */
+#define EV_WALL_JUMP_MIN (30 * SEC) /* a smaller one is somebody who set the clock right */
+void ev_loop_watch_sleep(struct ev_loop *loop, void (*fn)(void *owner, time_ns slept, time_ns now),
+                         void *owner);
+
 /* ---- timers -----------------------------------------------------------------
  * Embedded in their owner; resolution 1 ms, rounded up. Setting again moves it. Fires once.
  */
@@ -127,6 +135,9 @@ NODISCARD int ev_udp_open(struct ev_udp **out, struct ev_loop *loop, uint16_t po
                           void *owner);
 void ev_udp_close(struct ev_udp *u);
 uint16_t ev_udp_port(const struct ev_udp *u, bool v4); /* 0: that family is not there */
+/* Fresh sockets in place of the old ones, on their ports where those are free. What waited in the old ones is
+ * lost. -errno: there is no socket now; call it again later. */
+NODISCARD int ev_udp_rebind(struct ev_udp *u);
 /* `bytes` holds datagrams of `segment` bytes each, the last may be shorter: one call, one system call.
  * 0; -EAGAIN: dropped, the socket is full; other -errno of the kernel (EHOSTUNREACH, EPERM, EMSGSIZE). */
 NODISCARD int ev_udp_send(struct ev_udp *u, const struct ip_port *to, struct span bytes, size_t segment);

@@ -52,6 +52,11 @@ struct ev_loop {
     uint64_t wakeups;
     struct ev_resolver *resolver; /* made by the first question */
     struct ev_signal_watch *signals;
+    struct {
+        void (*fn)(void *owner, time_ns slept, time_ns now); /* NULL: nobody watches */
+        void *owner;
+        time_ns boot_ahead, wall_ahead; /* of CLOCK_MONOTONIC, when looked at last */
+    } sleep;
 };
 
 void loop_wake(struct ev_loop *loop);

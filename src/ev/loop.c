@@ -26,6 +26,14 @@ int64_t ev_wall_clock(void)
     return (int64_t)t.tv_sec * SEC + t.tv_nsec;
 }
 
+static time_ns boot_clock(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_BOOTTIME, &t);
+    return (time_ns)t.tv_sec * SEC + t.tv_nsec;
+}
+
 time_ns ev_now(const struct ev_loop *loop)
 {
     return loop->now;
@@ -245,6 +253,29 @@ static void dispatch(struct ev_loop *loop, const struct epoll_event *event)
     slot->io->fn(slot->io, events, loop->now);
 }
 
+/* ---- sleep of the machine ---------------------------------------------------------- */
+
+void ev_loop_watch_sleep(struct ev_loop *loop, void (*fn)(void *owner, time_ns slept, time_ns now),
+                         void *owner)
+{
+    loop->sleep.fn = fn;
+    loop->sleep.owner = owner;
+    loop->sleep.boot_ahead = boot_clock() - ev_clock();
+    loop->sleep.wall_ahead = ev_wall_clock() - ev_clock();
+}
+
+static void look_for_sleep(struct ev_loop *loop)
+{
+    time_ns boot = boot_clock() - loop->now - loop->sleep.boot_ahead;
+    time_ns wall = ev_wall_clock() - loop->now - loop->sleep.wall_ahead;
+    bool slept = boot >= EV_SLEEP_MIN || wall >= EV_WALL_JUMP_MIN;
+
+    loop->sleep.boot_ahead += boot;
+    loop->sleep.wall_ahead += wall;
+    if (slept)
+        loop->sleep.fn(loop->sleep.owner, MAX(boot, wall), loop->now);
+}
+
 /* ---- turn ---------------------------------------------------------------------- */
 
 static int wait_ms(struct ev_loop *loop, time_ns wait_max)
@@ -273,6 +304,8 @@ int ev_loop_turn(struct ev_loop *loop, time_ns wait_max)
         return err_trace(-errno);
     loop->wakeups += timeout != 0;
     loop->now = ev_clock();
+    if (timeout && loop->sleep.fn)
+        look_for_sleep(loop);
     for (int i = 0; i < count; i++)
         dispatch(loop, &events[i]);
     run_timers(loop);

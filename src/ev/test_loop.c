@@ -1,3 +1,7 @@
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -225,6 +229,66 @@ static void names_are_answered_from_the_loop(void **state)
     assert_int_equal(cancelled.calls, 0);
 }
 
+/* The clocks of the program under test: real ones, plus what a test adds. */
+static time_ns boot_gain, wall_gain;
+
+int clock_gettime(clockid_t clock, struct timespec *t)
+{
+    long r = syscall(SYS_clock_gettime, clock, t);
+
+    if (clock == CLOCK_BOOTTIME)
+        t->tv_sec += boot_gain / SEC;
+    if (clock == CLOCK_REALTIME)
+        t->tv_sec += wall_gain / SEC;
+    return (int)r;
+}
+
+static void on_slept(void *owner, time_ns slept, time_ns now)
+{
+    (void)now;
+    *(time_ns *)owner += slept;
+}
+
+/* A turn that slept a moment and woke. */
+static void doze(void)
+{
+    assert_int_equal(ev_loop_turn(loop, MSEC), 0);
+}
+
+static void a_sleep_of_the_machine_is_told_once_at_the_next_wake_up(void **state)
+{
+    (void)state;
+    time_ns slept = 0;
+
+    ev_loop_watch_sleep(loop, on_slept, &slept);
+    doze();
+    assert_int_equal(slept, 0);
+    boot_gain += 60 * SEC;
+    wall_gain += 60 * SEC;
+    doze();
+    assert_in_range(slept, 59 * SEC, 61 * SEC);
+    doze();
+    assert_in_range(slept, 59 * SEC, 61 * SEC);
+    wall_gain += 600 * SEC; /* a virtual machine that stood still: only the wall clock was set */
+    doze();
+    assert_in_range(slept, 659 * SEC, 661 * SEC);
+}
+
+static void a_clock_set_right_is_no_sleep(void **state)
+{
+    (void)state;
+    time_ns slept = 0;
+
+    ev_loop_watch_sleep(loop, on_slept, &slept);
+    wall_gain += 20 * SEC;
+    doze();
+    wall_gain -= 3600 * SEC;
+    doze();
+    boot_gain += SEC;
+    doze();
+    assert_int_equal(slept, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -234,6 +298,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(reads_and_ends_are_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(letters_of_a_thread_arrive_in_order, set_up, tear_down),
         cmocka_unit_test_setup_teardown(names_are_answered_from_the_loop, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_sleep_of_the_machine_is_told_once_at_the_next_wake_up, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_clock_set_right_is_no_sleep, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -58,6 +58,32 @@ static void segments_arrive_one_by_one(void **state)
     ev_loop_free(loop);
 }
 
+/* Fresh sockets, the port as before, and both directions work. */
+static void a_rebound_pair_keeps_its_port(void **state)
+{
+    (void)state;
+    static uint8_t bytes[10] = { 0 }, more[10] = { 1 };
+    struct receiver in = { 0 }, out = { 0 };
+    struct ip_port to = { ip_from_v4((const uint8_t[4]) { 127, 0, 0, 1 }), 0 };
+    struct ev_loop *loop;
+    uint16_t port;
+
+    assert_int_equal(ev_loop_new(&loop), 0);
+    assert_int_equal(ev_udp_open(&in.udp, loop, 0, on_datagrams, &in), 0);
+    assert_int_equal(ev_udp_open(&out.udp, loop, 0, on_datagrams, &out), 0);
+    to.port = port = ev_udp_port(in.udp, true);
+    assert_int_equal(ev_udp_send(out.udp, &to, SPAN_OF(bytes), sizeof(bytes)), 0);
+    run_until(loop, &in, 1);
+    assert_int_equal(ev_udp_rebind(in.udp), 0);
+    assert_int_equal(ev_udp_rebind(out.udp), 0);
+    assert_int_equal(ev_udp_port(in.udp, true), port);
+    assert_int_equal(ev_udp_send(out.udp, &to, SPAN_OF(more), sizeof(more)), 0);
+    run_until(loop, &in, 2);
+    ev_udp_close(in.udp);
+    ev_udp_close(out.udp);
+    ev_loop_free(loop);
+}
+
 /* What leaves a socket does not wake the loop: only what arrives does. */
 static void sending_does_not_wake(void **state)
 {
@@ -109,6 +135,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(segments_arrive_one_by_one),
+        cmocka_unit_test(a_rebound_pair_keeps_its_port),
         cmocka_unit_test(sending_does_not_wake),
         cmocka_unit_test(the_owner_may_close_in_the_callback),
     };

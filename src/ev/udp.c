@@ -252,6 +252,23 @@ void ev_udp_close(struct ev_udp *u)
     free(u);
 }
 
+static int socket_renew(struct udp_socket *s, int family, uint16_t port)
+{
+    int r;
+
+    socket_close(s);
+    r = socket_open(s, family, port);
+    return r == -EADDRINUSE ? socket_open(s, family, 0) : r;
+}
+
+int ev_udp_rebind(struct ev_udp *u)
+{
+    uint16_t port = u->v4.port ? u->v4.port : u->v6.port;
+    int r4 = socket_renew(&u->v4, AF_INET, port), r6 = socket_renew(&u->v6, AF_INET6, port);
+
+    return r4 && r6 ? err_trace(r4) : 0;
+}
+
 uint16_t ev_udp_port(const struct ev_udp *u, bool v4)
 {
     return v4 ? u->v4.port : u->v6.port;

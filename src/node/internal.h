@@ -67,6 +67,9 @@ bool process_find(struct node_process *p, const struct public_key *key, struct n
 #define UNKNOWN_INITIATOR_TTL (10 * SEC) /* a netmap that is late by more than this is not coming */
 #define LETTERS_MAX 4096                 /* packets under way from other shards, per receiving shard */
 #define SEND_SLAB_BYTES 65536
+#define RELAY_CHECK_EACH \
+    (10 * MSEC) /* relay connections are checked at random times within so much per node, */
+#define RELAY_CHECK_SPREAD (2 * SEC) /* and all of them within this */
 
 #define SHARD_COUNTERS(X)                                                            \
     X(inner_in, "inner packets received and accepted")                               \

@@ -428,6 +428,8 @@ static int open_machines(struct node_shard *s)
     return r;
 }
 
+static void on_slept(void *owner, time_ns slept, time_ns now);
+
 int node_shard_new(struct node_shard **out, struct node_process *p, unsigned index, struct ev_loop *loop)
 {
     struct node_shard *s = calloc(1, sizeof(*s));
@@ -452,6 +454,7 @@ int node_shard_new(struct node_shard **out, struct node_process *p, unsigned ind
         node_shard_free(s);
         return err_trace(r);
     }
+    ev_loop_watch_sleep(loop, on_slept, s);
     pthread_mutex_lock(&p->lock);
     p->shards[index] = s;
     pthread_mutex_unlock(&p->lock);
@@ -466,6 +469,7 @@ void node_shard_free(struct node_shard *s)
     pthread_mutex_lock(&s->process->lock);
     s->process->shards[s->index] = NULL;
     pthread_mutex_unlock(&s->process->lock);
+    ev_loop_watch_sleep(s->loop, NULL, NULL);
     ev_mailbox_free(s->mailbox);
     proxy_shard_free(s->proxy);
     control_shard_free(s->control);
@@ -484,13 +488,33 @@ void node_shard_free(struct node_shard *s)
     free(s);
 }
 
+/* Connections to relays may be dead. All nodes have the same reason to ask, so not all at the same time. */
+static void check_relays(struct node_shard *s, time_ns now)
+{
+    time_ns spread = MIN((time_ns)s->nodes.used * RELAY_CHECK_EACH, RELAY_CHECK_SPREAD);
+    uint32_t index = 0, part;
+
+    for (struct node *n; (n = slab_next(&s->nodes, &index));) {
+        if (!n->relay)
+            continue;
+        random_bytes(&part, sizeof(part));
+        relay_node_check(n->relay, now + (time_ns)((uint64_t)part * (uint64_t)spread >> 32), now);
+    }
+}
+
+static void on_slept(void *owner, time_ns slept, time_ns now)
+{
+    struct node_shard *s = owner;
+
+    log_info(NULL, "shard %u: the machine slept for %d s", s->index, (int)(slept / SEC));
+    underlay_woke(s->underlay, now);
+    check_relays(s, now);
+}
+
 void node_shard_set_host(struct node_shard *s, const struct host_view *view)
 {
     time_ns now = ev_now(s->loop);
-    uint32_t index = 0;
 
     underlay_set_host(s->underlay, view, now);
-    for (struct node *n; (n = slab_next(&s->nodes, &index));)
-        if (n->relay)
-            relay_node_check(n->relay, now);
+    check_relays(s, now);
 }

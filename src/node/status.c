@@ -135,6 +135,7 @@ void node_shard_status_write(const struct node_shard *s, struct json_writer *w)
     json_put_u64(w, "shard", s->index);
     json_put_u64(w, "udpPort", underlay_port(s->underlay, true));
     json_put_u64(w, "surveys", underlay_counters_get(s->underlay)->surveys);
+    json_put_u64(w, "rebinds", underlay_counters_get(s->underlay)->rebinds);
     json_put_u64(w, "mappings", underlay_counters_get(s->underlay)->mappings);
     json_put_u64(w, "wakeups", ev_loop_wakeups(s->loop));
 #define X(name, text) json_put_u64(w, #name, s->counters.name);

@@ -231,6 +231,7 @@ static void on_ready(struct relay_connection *c, time_ns now)
     char words[RELAY_SENTENCE_BYTES];
 
     set_state(c, CONNECTION_UP, now);
+    c->check_at = TIME_NEVER;
     c->fast_failed = false;
     c->node->counters.connects++;
     free(c->why);
@@ -503,7 +504,7 @@ void connection_arm(struct relay_connection *c, time_ns now)
         at = c->retry_at;
         break;
     case CONNECTION_UP:
-        at = derp_client_deadline(c->derp);
+        at = MIN(derp_client_deadline(c->derp), c->check_at);
         if (!connection_is_home(c))
             at = MIN(at, c->wrote_at + RELAY_IDLE_CLOSE);
         break;
@@ -535,6 +536,12 @@ static void on_timer(struct ev_timer *timer, time_ns now)
         if (now >= c->retry_at)
             failed(c, "no answer in time", now);
         else
+            connection_arm(c, now);
+    } else if (now >= c->check_at) {
+        c->check_at = TIME_NEVER;
+        derp_client_ping(c->derp, now);
+        flush(c, now);
+        if (c->stream)
             connection_arm(c, now);
     } else if (!derp_client_tick(c->derp, now)) {
         failed(c, "no sign of life", now);
@@ -608,16 +615,13 @@ void connection_set_home(struct relay_connection *c, time_ns now)
     leave(c);
 }
 
-void connection_check(struct relay_connection *c, time_ns now)
+void connection_check(struct relay_connection *c, time_ns at, time_ns now)
 {
-    enter(c);
     if (c->state == CONNECTION_UP) {
-        derp_client_ping(c->derp, now);
-        flush(c, now);
+        c->check_at = at;
     } else if (c->state == CONNECTION_RESTING && !c->paced && c->retry_at != TIME_NEVER) {
         c->attempts = 0;
-        c->retry_at = now;
+        c->retry_at = MIN(c->retry_at, at);
     }
     connection_arm(c, now);
-    leave(c);
 }

@@ -102,6 +102,7 @@ struct relay_connection {
     char *why;                         /* it last failed; NULL: it did not */
     time_ns since;                     /* of the state */
     time_ns retry_at;                  /* resting: when it may dial; dialing: when that has failed */
+    time_ns check_at;                  /* up: ping it then; TIME_NEVER: no reason to */
     time_ns wrote_at;                  /* last packet of ours */
     time_ns heard_at;                  /* when ops.heard was last called */
     time_ns restart_in, restart_until; /* the relay said it would restart */
@@ -146,7 +147,7 @@ void connection_set_home(struct relay_connection *c, time_ns now);
 void connection_arm(struct relay_connection *c, time_ns now);
 void connection_send(struct relay_connection *c, const struct public_key *to, struct span packet,
                      time_ns now);
-void connection_check(struct relay_connection *c, time_ns now);
+void connection_check(struct relay_connection *c, time_ns at, time_ns now);
 void connection_words(const struct relay_connection *c, time_ns now, char *out, size_t size);
 static inline bool connection_is_home(const struct relay_connection *c)
 {

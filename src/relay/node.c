@@ -99,10 +99,10 @@ void relay_node_set_home(struct relay_node *n, uint16_t region, time_ns now)
         connection_set_home(old, now);
 }
 
-void relay_node_check(struct relay_node *n, time_ns now)
+void relay_node_check(struct relay_node *n, time_ns at, time_ns now)
 {
     LIST_EACH (c, &n->connections, struct relay_connection, link) {
-        connection_check(c, now);
+        connection_check(c, at, now);
     }
 }
 

@@ -78,9 +78,9 @@ NODISCARD int relay_node_set_map(struct relay_node *n, const struct tailcfg_derp
 /* 0: none. Connects at once; the old home is told, and kept until it is idle. */
 void relay_node_set_home(struct relay_node *n, uint16_t region, time_ns now);
 
-/* The network changed: connections have to prove that they are alive within seconds, and those that wait to
- * try again do so now. */
-void relay_node_check(struct relay_node *n, time_ns now);
+/* The network changed: at `at` (spread it: all nodes of the host hear of it together) connections have to
+ * prove that they are alive within seconds, and those that wait to try again do so. */
+void relay_node_check(struct relay_node *n, time_ns at, time_ns now);
 
 /* Measures how long a region takes to answer a request over its relay's own port (HTTPS): for networks
  * without UDP. ops.probed follows, not from inside this call. -ENOMEM. */

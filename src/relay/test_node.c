@@ -530,7 +530,7 @@ static void a_relay_that_is_gone_is_named_and_tried_again(void **state)
     assert_int_equal(routes_find(&w->bob.node->routes, w->shard->hash_key, &w->alice.key), 0);
 
     relay_open(&w->one, w->loop, port);
-    relay_node_check(w->alice.node, now_of(w)); /* no need to wait */
+    relay_node_check(w->alice.node, now_of(w), now_of(w)); /* no need to wait */
     TURN_UNTIL(w, home_up(w, &w->alice) && home_up(w, &w->bob));
     say(w, &w->alice, &w->bob, 901, "two");
     TURN_UNTIL(w, w->bob.received == 2);
@@ -556,12 +556,15 @@ static void silence_ends_a_connection(void **state)
     TURN_UNTIL(w, w->alice.troubles == 1);
     TURN_UNTIL(w, home_up(w, &w->alice));
 
-    relay_node_check(w->alice.node, now_of(w)); /* answered: stays */
+    relay_node_check(w->alice.node, now_of(w), now_of(w)); /* answered: stays */
     TURN_UNTIL(w, w->one.pings == 1);
     assert_int_equal(ev_loop_turn(w->loop, 20 * MSEC), 0);
     assert_true(derp_client_deadline(c->derp) > now_of(w) + MINUTE);
     w->one.deaf = true;
-    relay_node_check(w->alice.node, now_of(w));
+    relay_node_check(w->alice.node, now_of(w) + HOUR, now_of(w));
+    assert_true(c->timer.at > now_of(w) + MINUTE); /* not yet */
+    relay_node_check(w->alice.node, now_of(w), now_of(w));
+    TURN_UNTIL(w, c->check_at == TIME_NEVER);
     assert_true(derp_client_deadline(c->derp) <= now_of(w) + DERP_PING_WAIT);
 }
 

@@ -16,6 +16,9 @@
 #define UNDERLAY_MEASURE_MIN (20 * SEC)   /* the reference's: periodic while something is active, ... */
 #define UNDERLAY_MEASURE_SPREAD (6 * SEC) /* ... plus up to this much */
 #define UNDERLAY_MEASURE_GAP (5 * SEC)    /* ours: between two runs, whoever asks */
+#define UNDERLAY_REBIND_GAP (5 * SEC)     /* the reference's: between two rebinds, at least; ... */
+#define UNDERLAY_REBIND_GAP_MAX \
+    (5 * MINUTE) /* ... ours: doubled each time that it did not help, up to this */
 #define UNDERLAY_PEERS_MAX (1u << 20)
 
 /* One DERP map, shared by the nodes that have it. */
@@ -50,6 +53,9 @@ struct underlay {
     time_ns measured_at; /* end of the last run; INT64_MIN: never */
     time_ns periodic_at; /* TIME_NEVER: not armed */
     time_ns active_until;
+    time_ns rebound_at; /* INT64_MIN: never */
+    time_ns rebind_gap; /* until the next one */
+    bool rebind_due;
     struct host_view host;
     bool host_known;
     struct endpoints endpoints;
@@ -100,6 +106,8 @@ void talk_send_ping(struct underlay_peer *p, const struct path_ping *ping);
 void talk_send_call_me_maybe(struct underlay_peer *p);
 
 /* measure.c */
+/* The socket does not send any more, or the network is another one: fresh ones, soon and not too often. */
+void measure_rebind_wanted(struct underlay *u, time_ns now);
 NODISCARD int measure_init(struct underlay *u, struct underlay_survey *survey);
 void measure_deinit(struct underlay *u);
 void measure_wanted(struct underlay *u, time_ns now);

@@ -144,6 +144,60 @@ int underlay_node_set_map(struct underlay_node *n, const struct tailcfg_derp_map
     return 0;
 }
 
+/* ---- fresh sockets ------------------------------------------------------------------------- */
+
+static time_ns rebind_at(const struct underlay *u)
+{
+    return u->rebound_at == NEVER_MEASURED ? 0 : u->rebound_at + u->rebind_gap;
+}
+
+static void rearm(struct underlay *u);
+
+/* Done from the timer, because whoever noticed is in the middle of sending. */
+void measure_rebind_wanted(struct underlay *u, time_ns now)
+{
+    if (u->rebind_due)
+        return;
+    u->rebind_due = true;
+    if (u->rebound_at == NEVER_MEASURED || now - u->rebound_at >= 2 * UNDERLAY_REBIND_GAP_MAX)
+        u->rebind_gap = UNDERLAY_REBIND_GAP; /* the last one helped */
+    rearm(u);
+}
+
+/* All that was proven about the way from here is open again. */
+static void prove_paths(struct underlay *u, time_ns now)
+{
+    LIST_EACH (p, &u->awake, struct underlay_peer, awake) {
+        struct path_turn t;
+
+        turn_begin(&t, now);
+        path_link_changed(&p->path, &t);
+        underlay_perform(p, &t);
+    }
+}
+
+static unsigned build_endpoints(struct underlay *u, time_ns now);
+static void report(struct underlay *u, unsigned changes, time_ns now);
+
+static void rebind(struct underlay *u, time_ns now)
+{
+    bool again = u->rebound_at != NEVER_MEASURED;
+    int r = ev_udp_rebind(u->udp);
+
+    u->counters.rebinds++;
+    u->rebind_due = r != 0;
+    u->rebind_gap = again ? MIN(2 * u->rebind_gap, UNDERLAY_REBIND_GAP_MAX) : UNDERLAY_REBIND_GAP;
+    u->rebound_at = now;
+    log_debug(NULL, "fresh UDP sockets on port %u%s%s", ev_udp_port(u->udp, true), r ? ": " : "",
+              r ? err_text(r) : "");
+    if (r)
+        return;
+    prove_paths(u, now);
+    if (u->measured_at != NEVER_MEASURED)
+        report(u, build_endpoints(u, now), now);
+    measure_wanted(u, now);
+}
+
 /* ---- runs --------------------------------------------------------------------------------- */
 
 static void rearm(struct underlay *u)
@@ -152,6 +206,8 @@ static void rearm(struct underlay *u)
 
     if (u->measure_again && !u->measuring)
         at = MIN(at, u->measured_at + UNDERLAY_MEASURE_GAP);
+    if (u->rebind_due)
+        at = MIN(at, rebind_at(u));
     LIST_EACH (m, &u->maps, struct region_map, link)
         at = MIN(at, netcheck_deadline(m->check));
     ev_timer_set(&u->timer, at);
@@ -340,7 +396,7 @@ static void perform_action(struct region_map *m, const struct netcheck_action *a
         return;
     }
     stun_request_write(request, &a->txid);
-    if (ev_udp_send(m->u->udp, &a->to, SPAN_OF(request), sizeof(request)))
+    if (underlay_send_udp(m->u, &a->to, SPAN_OF(request), sizeof(request)))
         netcheck_not_sent(m->check, &a->txid);
 }
 
@@ -388,9 +444,12 @@ static void hear_of_home(struct region_map *m)
 static void on_timer(struct ev_timer *timer, time_ns now)
 {
     struct underlay *u = CONTAINER_OF(timer, struct underlay, timer);
-    bool again = u->measure_again && !u->measuring && now - u->measured_at >= UNDERLAY_MEASURE_GAP;
-    bool periodic = now >= u->periodic_at;
+    bool periodic, again;
 
+    if (u->rebind_due && now >= rebind_at(u))
+        rebind(u, now);
+    again = u->measure_again && !u->measuring && now - u->measured_at >= UNDERLAY_MEASURE_GAP;
+    periodic = now >= u->periodic_at;
     LIST_EACH (m, &u->maps, struct region_map, link) {
         if (now >= netcheck_deadline(m->check))
             hear_of_home(m);
@@ -468,6 +527,8 @@ int measure_init(struct underlay *u, struct underlay_survey *survey)
     u->measured_at = NEVER_MEASURED;
     u->periodic_at = TIME_NEVER;
     u->active_until = INT64_MIN;
+    u->rebound_at = NEVER_MEASURED;
+    u->rebind_gap = UNDERLAY_REBIND_GAP;
     u->survey = survey;
     return survey ? ev_mailbox_new(&u->mailbox, u->loop, on_letter, u) : 0;
 }
@@ -523,9 +584,32 @@ static bool same_addresses(const struct host_view *a, const struct host_view *b)
            ip_equal(&a->gateway_v4, &b->gateway_v4);
 }
 
+/* Not an address more or less, but another network: another way out, or nothing left of what we had. */
+static bool another_network(const struct host_view *a, const struct host_view *b)
+{
+    if (a->default_v4 != b->default_v4 || a->default_v6 != b->default_v6 ||
+        !ip_equal(&a->gateway_v4, &b->gateway_v4))
+        return true;
+    for (uint32_t i = 0; i < a->count; i++)
+        for (uint32_t k = 0; k < b->count; k++)
+            if (ip_equal(&a->addresses[i], &b->addresses[k]))
+                return false;
+    return true;
+}
+
+void underlay_woke(struct underlay *u, time_ns now)
+{
+    prove_paths(u, now);
+    if (!u->measuring)
+        u->measured_at = NEVER_MEASURED; /* now, whatever was measured before the sleep */
+    measure_wanted(u, now);
+}
+
 void underlay_set_host(struct underlay *u, const struct host_view *view, time_ns now)
 {
     bool known = u->host_known;
+
+    bool another = known && another_network(&u->host, view);
 
     if (known && same_addresses(&u->host, view))
         return;
@@ -533,13 +617,9 @@ void underlay_set_host(struct underlay *u, const struct host_view *view, time_ns
     u->host_known = true;
     if (!known)
         return; /* told with the first measurement */
-    LIST_EACH (p, &u->awake, struct underlay_peer, awake) {
-        struct path_turn t;
-
-        turn_begin(&t, now);
-        path_link_changed(&p->path, &t);
-        underlay_perform(p, &t);
-    }
+    if (another)
+        measure_rebind_wanted(u, now);
+    prove_paths(u, now);
     if (u->measured_at != NEVER_MEASURED)
         report(u, build_endpoints(u, now), now);
     measure_wanted(u, now);

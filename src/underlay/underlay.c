@@ -168,11 +168,21 @@ void underlay_relay_received(struct underlay_node *n, uint16_t region, const str
 
 /* ---- sending --------------------------------------------------------------------------------- */
 
+/* Not this datagram is wrong, but the socket: a device that went down, a policy that changed. */
+static bool means_socket_is_broken(int r)
+{
+    return r == -EPERM || r == -EPIPE || r == -ENOTCONN || r == -ENETDOWN || r == -EBADF || r == -ENODEV;
+}
+
 int underlay_send_udp(struct underlay *u, const struct ip_port *to, struct span bytes, size_t segment)
 {
     int r = ev_udp_send(u->udp, to, bytes, segment);
 
-    u->counters.send_failed += r != 0;
+    if (!r)
+        return 0;
+    u->counters.send_failed++;
+    if (means_socket_is_broken(r))
+        measure_rebind_wanted(u, ev_now(u->loop));
     return r;
 }
 

@@ -101,6 +101,9 @@ uint16_t underlay_port(const struct underlay *u, bool v4);
 /* The host's addresses, at start and on change (host/ tells one thread, mailboxes tell the shards). */
 void underlay_set_host(struct underlay *u, const struct host_view *view, time_ns now);
 
+/* The machine slept (ev_loop_watch_sleep): whatever was known about mappings and paths is old. */
+void underlay_woke(struct underlay *u, time_ns now);
+
 /* ---- nodes --------------------------------------------------------------------- */
 
 /* The secret is copied, and wiped by free. -ENOSPC: UNDERLAY_NODES_MAX. */
@@ -231,6 +234,7 @@ struct underlay_counters {
     uint64_t paths_won, paths_lost, out_of_memory;
     uint64_t surveys;       /* runs in which relay regions were measured */
     uint64_t mappings;      /* runs that only asked for this socket's mapping */
+    uint64_t rebinds;       /* fresh sockets, because the kernel refused to send or the network changed */
     uint64_t relays_probed; /* regions measured over HTTPS, because UDP is blocked */
 };
 const struct underlay_counters *underlay_counters_get(const struct underlay *u);

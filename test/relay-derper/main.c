@@ -182,7 +182,7 @@ static void talk(struct relay_shard *s, const struct options *o)
     WAIT(20, up(&alice) && up(&bob), "a restarted relay is found again");
     exchange(&alice, &bob, "packets go both ways again");
 
-    relay_node_check(alice.node, ev_now(loop));
+    relay_node_check(alice.node, ev_now(loop), ev_now(loop));
     time_ns until = ev_clock() + 7 * SEC;
     while (ev_clock() < until)
         if (ev_loop_turn(loop, 100 * MSEC))

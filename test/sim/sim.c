@@ -220,6 +220,17 @@ static struct mapping *find_mapping(const struct ev_udp *u, const struct ip_port
     return NULL;
 }
 
+void sim_nat_forget(const char *public_ip)
+{
+    struct ip ip = ip_of(public_ip);
+    size_t kept = 0;
+
+    for (size_t i = 0; i < world.mapping_count; i++)
+        if (!ip_equal(&world.mappings[i].socket->public_ip, &ip))
+            world.mappings[kept++] = world.mappings[i];
+    world.mapping_count = kept;
+}
+
 /* The address that `remote` sees; remembers that we wrote there. */
 static struct ip_port translate_out(const struct ev_udp *u, const struct ip_port *remote)
 {
@@ -389,6 +400,13 @@ void ev_udp_close(struct ev_udp *u)
 {
     if (u)
         u->open = false;
+}
+
+int ev_udp_rebind(struct ev_udp *u)
+{
+    (void)u;
+    world.counters.rebinds++;
+    return 0;
 }
 
 uint16_t ev_udp_port(const struct ev_udp *u, bool v4)

@@ -21,7 +21,7 @@ enum sim_nat {
 };
 
 struct sim_counters {
-    uint64_t sent, delivered, filtered, lost, timers_fired, resolved, stun_requests;
+    uint64_t sent, delivered, filtered, lost, timers_fired, resolved, stun_requests, rebinds;
 };
 
 void sim_start(time_ns now);
@@ -41,6 +41,8 @@ void sim_set_delay(time_ns one_way);
 void sim_set_loss(unsigned percent);
 void sim_cut(const char *ip, bool cut); /* nothing gets to or from this address, own or public */
 void sim_send_error(int error);         /* every ev_udp_send answers this; 0: back to normal */
+
+void sim_nat_forget(const char *public_ip); /* the NAT there restarts: every mapping gets another port */
 
 /* Puts a datagram on the way to a public address, as if from outside. */
 void sim_inject(const struct ip_port *from, const struct ip_port *to, struct span bytes);
