@@ -91,6 +91,9 @@ void ev_io_stop(struct ev_io *io); /* no event of this descriptor comes any more
 
 /* Non-blocking descriptor, connection under way: writable or failed later (ev_socket_error). */
 NODISCARD int ev_tcp_connect(const struct ip_port *to, int *fd);
+/* The kernel probes after this much silence, and gives the connection up when three probes, a third of that
+ * apart, go unanswered. */
+void ev_tcp_keep_alive(int fd, time_ns silence);
 NODISCARD int ev_unix_connect(const char *path, int *fd);
 NODISCARD int ev_unix_listen(const char *path, int *fd); /* mode 0600; replaces a dead socket file */
 /* One datagram to a Unix socket, "@name" being an abstract one; no descriptor stays open. */

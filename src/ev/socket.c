@@ -56,6 +56,17 @@ static bool unix_address(const char *path, struct sockaddr_un *out)
     return text_copy(out->sun_path, sizeof(out->sun_path), span_from_str(path));
 }
 
+void ev_tcp_keep_alive(int fd, time_ns silence)
+{
+    int on = 1, seconds = (int)MAX(MIN(silence / SEC, (time_ns)32767), (time_ns)1),
+        step = MAX(seconds / 3, 1), probes = 3;
+
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &seconds, sizeof(seconds));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &step, sizeof(step));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+}
+
 int ev_unix_connect(const char *path, int *fd)
 {
     struct sockaddr_un address;

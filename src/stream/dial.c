@@ -18,7 +18,7 @@ struct dial {
     struct tcp_stream *stream;
     struct ev_resolve *question;
     struct ev_timer total, next;
-    time_ns attempt;
+    time_ns attempt, keep_alive;
     int error; /* the most telling so far */
     uint16_t port;
     bool without_v4, without_v6;
@@ -97,6 +97,8 @@ static void on_attempt_io(struct ev_io *io, unsigned events, time_ns now)
     if (!(events & EV_WRITE))
         return;
     ev_io_stop(io); /* the descriptor lives on, the dial does not */
+    if (a->dial->keep_alive)
+        ev_tcp_keep_alive(fd, a->dial->keep_alive);
     dial_free(t->dial);
     t->dial = NULL;
     tcp_won(t, fd, now);
@@ -190,6 +192,7 @@ static int dial_start(struct dial *d, struct ev_loop *loop, const struct stream_
     d->port = to->port;
     d->without_v4 = to->without_v4;
     d->without_v6 = to->without_v6;
+    d->keep_alive = to->keep_alive;
     d->attempt = to->attempt ? to->attempt : STREAM_DIAL_ATTEMPT;
     ev_timer_init(&d->total, loop, on_total);
     ev_timer_init(&d->next, loop, on_next);

@@ -108,8 +108,9 @@ struct stream_dial {
     const struct ip *addresses; /* used instead of asking for host, at most EV_RESOLVE_MAX; copied */
     size_t address_count;
     uint16_t port;
-    time_ns attempt; /* how long one address may take; 0: STREAM_DIAL_ATTEMPT */
-    time_ns timeout; /* everything together; 0: STREAM_DIAL_TIMEOUT */
+    time_ns attempt;    /* how long one address may take; 0: STREAM_DIAL_ATTEMPT */
+    time_ns timeout;    /* everything together; 0: STREAM_DIAL_TIMEOUT */
+    time_ns keep_alive; /* silence after which the connection is probed (ev_tcp_keep_alive); 0: never */
     bool without_v4, without_v6;
     const struct stream_proxies *proxies; /* may say that a proxy dials instead; NULL: none does */
     bool tls;                             /* TLS follows: which of the proxies is meant */
