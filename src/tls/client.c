@@ -115,6 +115,13 @@ static bool offer_alpn(SSL *ssl, const char *protocol)
     return SSL_set_alpn_protos(ssl, list, (unsigned)len + 1) == 0;
 }
 
+/* For servers that know nothing better. Still none without a certificate: those verify nobody. */
+static bool allow_weak(SSL *ssl)
+{
+    SSL_set_security_level(ssl, 0);
+    return SSL_set_cipher_list(ssl, "ALL:!aNULL:!eNULL") == 1;
+}
+
 /* -EINVAL: a name that cannot be one. */
 static int configure(struct tls_stream *t, const struct tls_client_config *config)
 {
@@ -132,7 +139,7 @@ static int configure(struct tls_stream *t, const struct tls_client_config *confi
         return -EINVAL;
     if (!t->insecure && !t->pinned && !expect(t->ssl, verify))
         return -EINVAL;
-    if (!offer_alpn(t->ssl, config->alpn))
+    if (!offer_alpn(t->ssl, config->alpn) || (config->weak_ciphers && !allow_weak(t->ssl)))
         return -EINVAL;
     t->name = text_dup(span_from_str(t->pinned ? config->server_name : verify));
     if (!t->name)

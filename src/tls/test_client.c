@@ -559,6 +559,26 @@ static void an_old_version_is_not_handed_over(void **state)
     talk_close(&t, true);
 }
 
+/* A suite with a short tag, which OpenSSL calls too weak by itself: only for a server that needs it. */
+static void weak_ciphers_are_only_offered_where_allowed(void **state)
+{
+    (void)state;
+    struct tls_client_config config = relay;
+
+    for (int allowed = 0; allowed < 2; allowed++) {
+        struct talk t;
+
+        config.weak_ciphers = allowed;
+        talk_open(&t, NULL, &config, &leaf, NULL, NULL);
+        SSL_set_max_proto_version(t.peer.ssl, TLS1_2_VERSION);
+        SSL_set_security_level(t.peer.ssl, 0);
+        assert_int_equal(SSL_set_cipher_list(t.peer.ssl, "ECDHE-ECDSA-AES128-CCM8"), 1);
+        stream_pair_settle(t.pair, 0);
+        assert_int_equal((t.seen & STREAM_CONNECTED) != 0, allowed);
+        talk_close(&t, true);
+    }
+}
+
 static void the_chain_may_name_a_key(void **state)
 {
     (void)state;
@@ -620,6 +640,7 @@ int main(void)
         cmocka_unit_test(keys_are_renewed_when_asked),
         cmocka_unit_test(what_breaks_it_afterwards_is_named),
         cmocka_unit_test(an_old_version_is_not_handed_over),
+        cmocka_unit_test(weak_ciphers_are_only_offered_where_allowed),
     };
 
     return cmocka_run_group_tests(tests, make_certs, free_certs);

@@ -52,6 +52,7 @@ struct tls_client_config {   /* read inside the call */
                               * (certificates named derpkey... do not count) */
     const char *alpn;        /* one protocol; NULL: none is offered */
     bool insecure;           /* for tests: any certificate will do */
+    bool weak_ciphers;       /* every suite of TLS 1.2 that has a certificate, short keys and old hashes */
 };
 
 /* 0; -EINVAL: a name that cannot be one; -ENOMEM; -errno: the handshake failed at once. `below` is only
