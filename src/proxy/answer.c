@@ -86,7 +86,7 @@ void log_begin(struct exchange *x, struct span target)
 
 void log_rewritten(struct exchange *x)
 {
-    const struct destination *to = &x->conn->service->to;
+    const struct destination *to = &x->conn->service->backend.to;
     char whole[300];
     struct span target = http_head_target(x->request);
 

@@ -31,6 +31,10 @@ static void set_up(struct exchange *x, time_ns now)
     x->status = 0;
     x->keep = x->repeatable = x->retried = x->connected = x->head_sent = x->request_done = false;
     x->response_begun = x->response_done = x->up_reusable = false;
+    x->asking = x->granted = false;
+    x->auth_bytes = 0;
+    x->stripped = 0;
+    buf_clear(&x->cookies);
     x->in_framing = x->out_framing = HTTP_BODY_NONE;
     x->method_id = HTTP_METHOD_OTHER;
     x->client_minor = 1;
@@ -70,6 +74,7 @@ struct exchange *exchange_begin(struct conn *c, time_ns now)
         buf_init(&x->in.pending, PENDING_BYTES_MAX);
         buf_init(&x->out.pending, PENDING_BYTES_MAX);
         buf_init(&x->line, LOG_TEXT_MAX);
+        buf_init(&x->cookies, COOKIES_BYTES_MAX);
     }
     x->conn = c;
     c->service->counters.active++;
@@ -107,6 +112,8 @@ void exchange_end(struct exchange *x, time_ns now)
         buf_trim(&x->ahead);
         way_reset(&x->in);
         way_reset(&x->out);
+        buf_clear(&x->cookies);
+        buf_trim(&x->cookies);
         list_push_front(&shard->spare_exchanges, &x->link);
         shard->spare_exchange_count++;
         return;
@@ -120,10 +127,12 @@ void exchange_free(struct exchange *x)
     buf_deinit(&x->in.pending);
     buf_deinit(&x->out.pending);
     buf_deinit(&x->line);
+    buf_deinit(&x->cookies);
     free(x);
 }
 
 static enum step forward_step(struct exchange *x, time_ns now);
+static enum step auth_step(struct exchange *x, time_ns now);
 
 /* ---- ends ------------------------------------------------------------------------ */
 
@@ -179,27 +188,32 @@ static void tell_error(struct exchange *x, time_ns now)
     if (!log_limit_pass(&s->error_lines, now, &held_back))
         return;
     if (held_back)
-        log_warn(s->name, "proxy error: %s: %s (%u more lines were held back)", s->to.text, x->why,
+        log_warn(s->name, "proxy error: %s: %s (%u more lines were held back)", s->backend.to.text, x->why,
                  held_back);
     else
-        log_warn(s->name, "proxy error: %s: %s", s->to.text, x->why);
+        log_warn(s->name, "proxy error: %s: %s", s->backend.to.text, x->why);
 }
 
-/* The upstream did not deliver; x->why says how. Once, and only if nothing can have happened there, the
- * request goes out again on a new connection: one that was kept open had died. */
+/* Once, and only if nothing can have happened there, the request goes out again on a new connection: one that
+ * was kept open had died. */
+static bool try_again(struct exchange *x, time_ns now)
+{
+    if (!x->up || !x->up->reused || x->response_begun || x->retried)
+        return false;
+    x->retried = true;
+    x->conn->service->counters.upstream_retries++;
+    upstream_release(x, false, now);
+    buf_clear(&x->in.pending);
+    x->head_sent = x->connected = false;
+    x->why[0] = '\0';
+    return true;
+}
+
+/* The upstream did not deliver; x->why says how. */
 static enum step upstream_failed(struct exchange *x, int status, time_ns now)
 {
-    struct proxy_service *s = x->conn->service;
-
-    if (status == 502 && x->up && x->up->reused && x->repeatable && !x->response_begun && !x->retried) {
-        x->retried = true;
-        s->counters.upstream_retries++;
-        upstream_release(x, false, now);
-        buf_clear(&x->in.pending);
-        x->head_sent = x->connected = false;
-        x->why[0] = '\0';
+    if (status == 502 && x->repeatable && try_again(x, now))
         return STEP_AGAIN;
-    }
     tell_error(x, now);
     if (!x->status) {
         upstream_release(x, false, now);
@@ -210,6 +224,41 @@ static enum step upstream_failed(struct exchange *x, int status, time_ns now)
     }
     log_end(x, now); /* the head is out: cut the connection, so that nobody takes the part for the whole */
     return x->out_framing == HTTP_BODY_UNTIL_CLOSE ? STEP_ABORT : STEP_CLOSE;
+}
+
+/* All connections that the service may have to its upstream are busy. */
+static enum step too_busy(struct exchange *x, int status, time_ns now)
+{
+    snprintf(x->why, sizeof(x->why),
+             status == 503 ? "too many requests wait for a connection" : "no connection became free in time");
+    if (status != 503)
+        x->conn->service->counters.upstream_refusals++;
+    upstream_release(x, false, now);
+    return answer_and_wait(x, status, SPAN_NONE,
+                           status == 503
+                               ? "The service behind this name is busy: too many requests wait already."
+                               : "The service behind this name is busy: no connection became free.",
+                           now);
+}
+
+/* Whether the request may pass could not be found out. */
+static enum step auth_failed(struct exchange *x, time_ns now)
+{
+    struct proxy_service *s = x->conn->service;
+    uint32_t held_back;
+
+    if (!x->granted && !x->status && try_again(x, now))
+        return STEP_AGAIN;
+    if (!x->status)
+        count_auth(s, PROXY_AUTH_ERROR, now - x->asked);
+    if (log_limit_pass(&s->error_lines, now, &held_back))
+        log_warn(s->name, "auth request failed: %s: %s", s->auth->backend.to.text, x->why);
+    if (x->status) {
+        log_end(x, now);
+        return x->out_framing == HTTP_BODY_UNTIL_CLOSE ? STEP_ABORT : STEP_CLOSE;
+    }
+    upstream_release(x, false, now);
+    return answer_and_wait(x, 502, SPAN_NONE, "Authorization service unavailable", now);
 }
 
 /* ---- the request's head -------------------------------------------------------------- */
@@ -233,6 +282,30 @@ static bool repeatable(const struct http_head *h)
     return false;
 }
 
+/* It may pass. */
+static enum step begin_upstream(struct exchange *x, const struct http_head *granted, time_ns now)
+{
+    int status = route_rewrite(x, granted);
+
+    if (status)
+        return refuse(x, status, http_status_text(status), now);
+    x->state = EXCHANGE_FORWARD;
+    http1_expect(&x->up_reader, x->method_id == HTTP_METHOD_HEAD, x->request->upgrade);
+    return forward_step(x, now);
+}
+
+static enum step begin_auth(struct exchange *x, time_ns now)
+{
+    time_ns limit = x->conn->service->auth->timeout;
+
+    x->state = EXCHANGE_AUTH;
+    x->asking = true;
+    x->asked = now;
+    conn_deadline(x->conn, limit ? now + limit : TIME_NEVER);
+    http1_expect(&x->up_reader, false, false);
+    return auth_step(x, now);
+}
+
 static enum step begin_forward(struct exchange *x, struct span rest, time_ns now)
 {
     struct span location = SPAN_NONE;
@@ -252,12 +325,9 @@ static enum step begin_forward(struct exchange *x, struct span rest, time_ns now
         x->request_done = http1_next(&x->reader, &nothing, &ev) == 0 && ev.kind == HTTP1_END;
         must(x->request_done);
     }
-    status = route(x, &location);
-    if (!status) {
-        x->state = EXCHANGE_FORWARD;
-        http1_expect(&x->up_reader, x->method_id == HTTP_METHOD_HEAD, x->request->upgrade);
-        return forward_step(x, now);
-    }
+    status = route_check(x, &location);
+    if (!status)
+        return auth_is_needed(x) ? begin_auth(x, now) : begin_upstream(x, NULL, now);
     if (location.len || status < 400)
         return answer_and_wait(x, status, location, http_status_text(status), now);
     return refuse(x, status, status == 404 ? "404 page not found" : http_status_text(status), now);
@@ -317,17 +387,29 @@ static enum step head_step(struct exchange *x, struct span in, time_ns now)
 
 /* ---- forwarding -------------------------------------------------------------------------- */
 
+static enum step watch_client(struct exchange *x, time_ns now);
+
 static enum step open_upstream(struct exchange *x, time_ns now)
 {
+    struct proxy_service *s = x->conn->service;
+    enum step step;
     int r;
 
-    x->asked = now;
-    r = upstream_open(x, x->retried, now);
+    if (!x->queued_at)
+        x->asked = now;
+    r = upstream_open(x, &s->backend, x->retried);
+    if (r == UPSTREAM_E_FULL)
+        return too_busy(x, 503, now);
+    if (r == UPSTREAM_E_WAIT) {
+        conn_deadline(x->conn, x->asked + s->backend.queue_timeout);
+        step = watch_client(x, now);
+        return step == STEP_AGAIN ? STEP_WAIT : step;
+    }
     if (r) {
         snprintf(x->why, sizeof(x->why), "%s", err_text(r));
         return upstream_failed(x, 502, now);
     }
-    conn_deadline(x->conn, now + x->conn->service->connect_timeout);
+    conn_deadline(x->conn, now + s->backend.connect_timeout);
     return STEP_AGAIN;
 }
 
@@ -382,6 +464,91 @@ static enum step response_complete(struct exchange *x, time_ns now)
     return leave(x, now);
 }
 
+/* Nothing to do before the next event. A response that takes its time holds as little as possible meanwhile.
+ */
+static enum step rest(struct exchange *x)
+{
+    if (x->status && x->request) {
+        http1_lend(&x->reader, NULL);
+        http1_lend(&x->up_reader, NULL);
+        give_heads_back(x);
+    }
+    return STEP_WAIT;
+}
+
+/* ---- asking first ------------------------------------------------------------------------- */
+
+static enum step open_auth(struct exchange *x)
+{
+    int r = upstream_open(x, &x->conn->service->auth->backend, x->retried);
+
+    if (!r)
+        return STEP_AGAIN;
+    snprintf(x->why, sizeof(x->why), "%s", err_text(r));
+    return STEP_ABORT;
+}
+
+/* FLOW_DONE: the question is out. */
+static enum flow send_question(struct exchange *x)
+{
+    struct buf *out = &x->conn->service->shard->out;
+    struct span part;
+
+    if (x->head_sent)
+        return way_flush(x, false);
+    x->head_sent = true;
+    if (auth_question(x, out)) {
+        snprintf(x->why, sizeof(x->why), "the question is too long");
+        return FLOW_UPSTREAM_FAILED;
+    }
+    part = buf_span(out);
+    return way_write(x, false, &part, 1);
+}
+
+/* The answer was read to its end. */
+static enum step auth_complete(struct exchange *x, time_ns now)
+{
+    bool reusable = x->up_reusable && !x->in.pending.len;
+
+    if (!x->granted)
+        return response_complete(x, now);
+    upstream_release(x, reusable, now);
+    buf_clear(&x->in.pending);
+    http1_deinit(&x->up_reader);
+    x->asking = x->connected = x->head_sent = x->retried = false;
+    x->response_begun = x->response_done = x->up_reusable = false;
+    http1_init(&x->up_reader, HTTP1_READS_RESPONSES, x->response, NULL);
+    return begin_upstream(x, x->response, now);
+}
+
+static enum step auth_step(struct exchange *x, time_ns now)
+{
+    enum flow answer = FLOW_BLOCKED, question;
+    char text[STREAM_FAILURE_BYTES];
+    enum step step;
+
+    if (!x->up && open_auth(x) != STEP_AGAIN)
+        return auth_failed(x, now);
+    if (x->up->failed && !x->connected) {
+        snprintf(x->why, sizeof(x->why), "%s", stream_failure(x->up->stream, text));
+        return auth_failed(x, now);
+    }
+    step = watch_client(x, now);
+    if (step != STEP_AGAIN || !x->up->connected)
+        return step == STEP_AGAIN ? STEP_WAIT : step;
+    x->connected = true;
+    question = send_question(x);
+    if (question != FLOW_UPSTREAM_FAILED)
+        answer = pump_response(x);
+    if (answer == FLOW_DONE && x->response_done)
+        return auth_complete(x, now);
+    if (answer == FLOW_CLIENT_FAILED)
+        return exchange_client_left(x, now);
+    if (answer == FLOW_UPSTREAM_FAILED || question == FLOW_UPSTREAM_FAILED)
+        return auth_failed(x, now);
+    return answer == FLOW_MORE ? STEP_AGAIN : rest(x);
+}
+
 /* The body of a request turned out malformed. */
 static enum step request_fault(struct exchange *x, int fault, time_ns now)
 {
@@ -398,18 +565,6 @@ static enum step begin_tunnel(struct exchange *x)
     x->in.read_bytes = x->out.read_bytes = READ_BYTES;
     conn_deadline(x->conn, TIME_NEVER);
     return STEP_AGAIN;
-}
-
-/* Nothing to do before the next event. A response that takes its time holds as little as possible meanwhile.
- */
-static enum step rest(struct exchange *x)
-{
-    if (x->status && x->request) {
-        http1_lend(&x->reader, NULL);
-        http1_lend(&x->up_reader, NULL);
-        give_heads_back(x);
-    }
-    return STEP_WAIT;
 }
 
 static enum step forward_step(struct exchange *x, time_ns now)
@@ -481,6 +636,8 @@ enum step exchange_step(struct exchange *x, struct span in, time_ns now)
     switch ((enum exchange_state)x->state) {
     case EXCHANGE_HEAD:
         return head_step(x, in, now);
+    case EXCHANGE_AUTH:
+        return auth_step(x, now);
     case EXCHANGE_FORWARD:
         return forward_step(x, now);
     case EXCHANGE_TUNNEL:
@@ -499,7 +656,12 @@ enum step exchange_timeout(struct exchange *x, time_ns now)
             return STEP_CLOSE;
         log_begin(x, SPAN_NONE);
         return refuse(x, 408, "the request took too long to arrive", now);
+    case EXCHANGE_AUTH:
+        snprintf(x->why, sizeof(x->why), "no answer in time");
+        return auth_failed(x, now);
     case EXCHANGE_FORWARD:
+        if (x->queued_at || x->promised_by)
+            return too_busy(x, 504, now);
         if (!x->connected || !x->conn->read_ended) {
             snprintf(x->why, sizeof(x->why), "no answer in time");
             return upstream_failed(x, x->connected ? 504 : 502, now);

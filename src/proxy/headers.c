@@ -30,20 +30,30 @@ static const struct {
     { "x-webauth-", FAMILY },
 };
 
+static uint8_t folded(uint8_t c)
+{
+    if (c >= 'A' && c <= 'Z')
+        return c | 0x20;
+    return c == '_' ? '-' : c;
+}
+
 static bool begins(struct span name, const char *with, size_t len)
 {
     if (name.len < len)
         return false;
-    for (size_t i = 0; i < len; i++) {
-        uint8_t c = name.data[i];
-
-        if (c >= 'A' && c <= 'Z')
-            c |= 0x20;
-        if (c == '_')
-            c = '-';
-        if (c != (uint8_t)with[i])
+    for (size_t i = 0; i < len; i++)
+        if (folded(name.data[i]) != (uint8_t)with[i])
             return false;
-    }
+    return true;
+}
+
+bool header_equal(struct span a, struct span b)
+{
+    if (a.len != b.len)
+        return false;
+    for (size_t i = 0; i < a.len; i++)
+        if (folded(a.data[i]) != folded(b.data[i]))
+            return false;
     return true;
 }
 
@@ -65,6 +75,25 @@ bool header_is_ours(struct span name)
 static bool is_framing(enum http_field id)
 {
     return id == HTTP_FIELD_CONTENT_LENGTH || id == HTTP_FIELD_TRANSFER_ENCODING || id == HTTP_FIELD_HOST;
+}
+
+bool header_is_reserved(struct span name)
+{
+    static const enum http_field ids[] = {
+        HTTP_FIELD_CONTENT_LENGTH,
+        HTTP_FIELD_TRANSFER_ENCODING,
+        HTTP_FIELD_CONNECTION,
+        HTTP_FIELD_UPGRADE,
+        HTTP_FIELD_TE,
+        HTTP_FIELD_TRAILER,
+        HTTP_FIELD_EXPECT,
+    };
+    enum http_field id = http_field_id(name);
+
+    for (size_t i = 0; i < COUNT_OF(ids); i++)
+        if (ids[i] == id)
+            return true;
+    return false;
 }
 
 /* What Connection names. Not what frames the message: naming that is an attack. */
@@ -301,7 +330,7 @@ static void ask_for_upgrade(struct builder *b, const char *protocol)
 static void set_host(struct builder *b, const struct proxy_service *s, struct span received)
 {
     if (!b->r && (!s->recommended_headers || !received.len))
-        b->r = http_head_set(b->head, span_from_str("Host"), span_from_str(s->to.authority));
+        b->r = http_head_set(b->head, span_from_str("Host"), span_from_str(s->backend.to.authority));
 }
 
 static void identify(struct builder *b, struct exchange *x)
@@ -317,7 +346,7 @@ static void identify(struct builder *b, struct exchange *x)
     add_identity(b, &s->shard->text, &who);
 }
 
-int headers_for_upstream(struct exchange *x)
+int headers_for_upstream(struct exchange *x, const struct http_head *granted)
 {
     struct http_head *h = x->request;
     struct builder b = { .head = h };
@@ -329,6 +358,7 @@ int headers_for_upstream(struct exchange *x)
     (void)keep_value(h, HTTP_FIELD_UPGRADE, upgrade_text, sizeof(upgrade_text));
     remove_hop_by_hop(h);
     remove_ours(h);
+    b.r = auth_copy_headers(x, granted);
     if (!h->minor) /* HTTP/1.0 does not wait for it, and may not be sent it */
         http_head_remove(h, HTTP_FIELD_EXPECT);
     if (h->upgrade)
@@ -343,6 +373,20 @@ int headers_for_upstream(struct exchange *x)
 }
 
 /* ---- the response -------------------------------------------------------------------------------- */
+
+/* What the auth server wants the client to keep; one a line. */
+static void add_cookies(struct builder *b, const struct buf *cookies)
+{
+    struct span rest = buf_span(cookies);
+
+    while (rest.len) {
+        const uint8_t *end = memchr(rest.data, '\n', rest.len);
+        size_t len = end ? (size_t)(end - rest.data) : rest.len;
+
+        add(b, "Set-Cookie", span_slice(rest, 0, len));
+        rest = span_slice(rest, len + 1, rest.len);
+    }
+}
 
 int headers_for_client(struct exchange *x)
 {
@@ -363,6 +407,7 @@ int headers_for_client(struct exchange *x)
         ask_for_upgrade(&b, upgrade);
     if (interim)
         return b.r;
+    add_cookies(&b, &x->cookies);
     if (http_head_find(h, HTTP_FIELD_DATE, 0) < 0) /* RFC 9110 6.6.1 */
         add(&b, "Date", shard_date(x->conn->service->shard));
     if (!x->keep)

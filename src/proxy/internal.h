@@ -35,6 +35,8 @@
 #define LOG_TEXT_MAX (16u << 10)      /* of one access-log line */
 #define LOG_VALUE_MAX ((size_t)500)   /* of one value in it; every byte may become four */
 #define IDENTITY_TEXT_MAX (8u << 10)  /* of one joined list */
+#define AUTH_BODY_BYTES_MAX (64u << 10) /* read of a granting answer, so that its connection can be kept */
+#define COOKIES_BYTES_MAX (16u << 10)   /* that one passes to the client */
 
 /* ---- shard ------------------------------------------------------------------------ */
 
@@ -48,8 +50,7 @@ struct proxy_shard {
     struct ev_task run;
     struct list ready;
     struct list services;
-    struct list idle; /* upstreams, the longest idle first */
-    struct ev_timer idle_timer;
+    struct list idle; /* upstreams of all backends, the longest idle first */
     struct list spare_exchanges, spare_heads;
     size_t spare_exchange_count, spare_head_count;
     size_t connections, idle_count;
@@ -65,6 +66,22 @@ struct http_head *head_take(struct proxy_shard *shard); /* NULL: out of memory *
 void head_give_back(struct proxy_shard *shard, struct http_head **head);
 /* "Tue, 24 Nov 2026 16:20:01 GMT" (RFC 9110 5.6.7) */
 struct span shard_date(struct proxy_shard *shard);
+
+/* Where connections go: the upstream of a service, or its auth server. */
+struct backend {
+    struct proxy_service *service;
+    struct destination to;
+    struct tls_client *tls;
+    bool insecure_https, weak_ciphers;
+    uint32_t idle_max, open_max, queue_max; /* open_max 0: no limit but that of clients */
+    time_ns connect_timeout, idle_timeout, queue_timeout, keep_alive;
+    struct list idle; /* upstreams, the latest used last */
+    size_t idle_count, open_count;
+    struct list queue; /* exchanges that wait for a connection, the first of them first */
+    size_t queued;
+    size_t promised; /* connections for exchanges that were taken off the queue and have not had their turn */
+    struct ev_timer idle_timer;
+};
 
 /* ---- service ------------------------------------------------------------------------ */
 
@@ -86,19 +103,16 @@ struct proxy_service {
     const struct proxy_ops *ops;
     void *ctx;
     char *name;
-    struct destination to;
-    struct tls_client *tls;
+    struct backend backend;
+    struct auth *auth; /* NULL: nobody is asked */
     struct prefix prefixes[PROXY_PREFIXES_MAX];
     size_t prefix_count;
     struct set_header headers[PROXY_HEADERS_MAX];
     size_t header_count;
-    bool insecure_https, strip_prefix, prefix_by_text, clean_paths, recommended_headers, suppress_whois,
-        access_log;
-    uint32_t head_bytes_max, idle_upstreams_max;
-    time_ns read_header_timeout, idle_timeout, connect_timeout, response_timeout;
+    bool strip_prefix, prefix_by_text, clean_paths, recommended_headers, suppress_whois, access_log;
+    uint32_t head_bytes_max;
+    time_ns read_header_timeout, idle_timeout, response_timeout;
     struct list conns;
-    struct list idle; /* upstreams, the latest used last */
-    size_t idle_count;
     struct proxy_counters counters;
     struct proxy_timing *timing;
     struct log_limit error_lines;
@@ -106,14 +120,14 @@ struct proxy_service {
     struct ev_task drained;
 };
 
-/* ---- upstream.c: connections to the upstream and their pool ---------------------------- */
+/* ---- upstream.c: connections to a backend, those that are kept, and who waits for one ------------ */
 
 struct exchange;
 
 struct upstream {
-    struct list link;     /* service->idle */
+    struct list link;     /* backend->idle */
     struct list age_link; /* shard->idle */
-    struct proxy_service *service;
+    struct backend *backend;
     struct stream *stream;
     struct exchange *x; /* NULL: idle */
     time_ns idle_since;
@@ -122,12 +136,19 @@ struct upstream {
     bool failed;
 };
 
-/* One for x: from the pool or dialled. 0, or -errno (then x->up is NULL). */
-NODISCARD int upstream_open(struct exchange *x, bool fresh, time_ns now);
-/* Back to the pool, or closed. x->up is NULL afterwards. */
+void backend_init(struct backend *b, struct proxy_service *service);
+void backend_deinit(struct backend *b);
+void backend_close_idle(struct backend *b);
+
+enum upstream_outcome {
+    UPSTREAM_E_WAIT = 1, /* all are busy: x stands in the queue and is made ready when it is its turn */
+    UPSTREAM_E_FULL,     /* and so is the queue */
+};
+
+/* One for x: from the pool or dialled. 0, an outcome above, -errno (then x->up is NULL). */
+NODISCARD int upstream_open(struct exchange *x, struct backend *b, bool fresh);
+/* Back to the pool, or closed. x->up is NULL afterwards; x does not wait for one either. */
 void upstream_release(struct exchange *x, bool reusable, time_ns now);
-void upstream_close_idle(struct proxy_service *service);
-void upstream_pool_timer(struct ev_timer *t, time_ns now);
 
 /* ---- conn.c: downstream connections ------------------------------------------------------ */
 
@@ -170,6 +191,7 @@ void conn_run(struct ev_task *task, time_ns now);
 /* Name; what may be assumed. */
 #define EXCHANGE_STATES(X)                                               \
     X(HEAD)    /* the request's head is being collected */               \
+    X(AUTH)    /* the auth server is being asked; x->up goes there */    \
     X(FORWARD) /* routed: an upstream is being opened, or bodies flow */ \
     X(TUNNEL)  /* 101 went through: raw bytes both ways */               \
     X(REPLY)   /* answered here; the rest of the answer is being written */
@@ -201,11 +223,16 @@ struct exchange {
     struct list link; /* spare */
     struct conn *conn;
     struct upstream *up;
+    struct list queue_link; /* backend->queue */
+    struct backend *queued_at, *promised_by;
     struct http_head *request, *response; /* given back once the response's head is through */
     struct http1 reader, up_reader;
     struct buf ahead;               /* from the client, not parsed yet */
     struct way in, out;             /* to the upstream, to the client */
     struct buf line;                /* of the access log, so far */
+    struct buf cookies;             /* fields that the auth server's answer gives the client */
+    uint32_t auth_bytes;            /* read and thrown away of its body */
+    uint16_t stripped;              /* bytes of the target's path that a prefix takes off */
     time_ns began, asked, answered; /* asked: an upstream was chosen; answered: 0, or its head came */
     uint64_t bytes_in, bytes_out;
     uint16_t status; /* that went to the client; 0: none yet */
@@ -222,6 +249,8 @@ struct exchange {
     bool response_begun; /* a byte of the response arrived */
     bool response_done;  /* wholly read from the upstream */
     bool up_reusable;    /* and its connection can serve another */
+    bool asking;         /* the response that is being read is the auth server's */
+    bool granted;        /* and it was a good one */
     char why[96];        /* what went wrong, for the log; "" */
 };
 
@@ -237,17 +266,48 @@ enum step exchange_client_left(struct exchange *x, time_ns now);
 
 /* ---- route.c: from a request head to what the upstream gets ------------------------------------ */
 
-/* 0: forward it (the head is rewritten). Else the status of an answer made here; *location is filled for
- * redirects and lives until shard->text is used again. */
-int route(struct exchange *x, struct span *location);
+/* 0: it may pass. Else the status of an answer made here; *location is filled for redirects and lives until
+ * shard->text is used again. */
+int route_check(struct exchange *x, struct span *location);
+/* Makes the head what the upstream gets; `granted` is the auth server's answer (NULL: not asked). 0, or a
+ * status. */
+int route_rewrite(struct exchange *x, const struct http_head *granted);
+
+/* ---- auth.c: asking another server first ---------------------------------------------------------- */
+
+struct auth {
+    struct backend backend;
+    char *target; /* path and query of the question */
+    bool own_query;
+    bool bypass; /* authBypassForTailnet */
+    time_ns timeout;
+    char **copy; /* names of fields that only its answer may set */
+    size_t copy_count;
+};
+
+/* False: `why` has the sentence. */
+bool auth_new(struct proxy_service *s, const struct proxy_service_config *c, char why[PROXY_WHY_BYTES]);
+void auth_free(struct auth *a); /* NULL is fine */
+/* Does somebody have to be asked about this request? */
+bool auth_is_needed(struct exchange *x);
+/* The question into out: 0 or -errno. */
+NODISCARD int auth_question(const struct exchange *x, struct buf *out);
+/* The head of an answer is in x->response. True: access is granted; x->cookies is filled. */
+bool auth_take_answer(struct exchange *x, time_ns now);
+/* Removes what only the answer may set, and sets what it says (NULL: nothing). */
+NODISCARD int auth_copy_headers(struct exchange *x, const struct http_head *granted);
 
 /* ---- headers.c ----------------------------------------------------------------------------------- */
 
 /* 0, -ENOBUFS (too many fields), -ENOMEM. */
-NODISCARD int headers_for_upstream(struct exchange *x);
+NODISCARD int headers_for_upstream(struct exchange *x, const struct http_head *granted);
 NODISCARD int headers_for_client(struct exchange *x);
 /* Is it a field that only we may set (identity, forwarding), underscores taken for hyphens? */
 bool header_is_ours(struct span name);
+/* Equal without case, underscores taken for hyphens. */
+bool header_equal(struct span a, struct span b);
+/* Can a configuration not set it, since it belongs to the connection? */
+bool header_is_reserved(struct span name);
 void trailers_filter(struct http_head *trailers);
 
 /* ---- pump.c: moving bytes -------------------------------------------------------------------------- */

@@ -30,6 +30,9 @@
 #define PROXY_IDLE_DOWNSTREAM_TIMEOUT (5 * MINUTE) /* kept-alive connection without a request */
 #define PROXY_HEAD_TIMEOUT (60 * SEC)              /* a TLS handshake; first byte of a head to its last */
 #define PROXY_CONNECT_TIMEOUT (10 * SEC)
+#define PROXY_QUEUE_DEFAULT 128              /* requests that may wait for a connection to the upstream */
+#define PROXY_QUEUE_TIMEOUT (10 * SEC)       /* and how long */
+#define PROXY_KEEP_ALIVE (30 * SEC)          /* TCP probes on silent upstream connections */
 #define PROXY_HALF_CLOSED_TIMEOUT (30 * SEC) /* client closed its side and the upstream says nothing */
 #define PROXY_LINGER_TIMEOUT (2 * SEC)       /* after a refused request: let the client read the answer */
 #define PROXY_PREFIXES_MAX 64
@@ -91,13 +94,27 @@ struct proxy_service_config {
     size_t header_count;
     bool suppress_whois;
 
-    uint32_t head_bytes_max;     /* HTTP_HEAD_BYTES_MAX (48 KiB) */
-    time_ns read_header_timeout; /* PROXY_HEAD_TIMEOUT */
-    time_ns idle_timeout;        /* PROXY_IDLE_DOWNSTREAM_TIMEOUT */
-    time_ns connect_timeout;     /* PROXY_CONNECT_TIMEOUT */
-    time_ns response_timeout;    /* request sent to response head; none */
-    uint32_t idle_upstreams_max; /* PROXY_IDLE_PER_SERVICE_DEFAULT */
+    uint32_t head_bytes_max;       /* HTTP_HEAD_BYTES_MAX (48 KiB) */
+    time_ns read_header_timeout;   /* PROXY_HEAD_TIMEOUT */
+    time_ns idle_timeout;          /* PROXY_IDLE_DOWNSTREAM_TIMEOUT */
+    time_ns connect_timeout;       /* PROXY_CONNECT_TIMEOUT */
+    time_ns response_timeout;      /* request sent to response head; none */
+    uint32_t idle_upstreams_max;   /* PROXY_IDLE_PER_SERVICE_DEFAULT */
+    time_ns idle_upstream_timeout; /* PROXY_IDLE_UPSTREAM_TIMEOUT */
+    time_ns keep_alive;            /* PROXY_KEEP_ALIVE */
+    uint32_t upstreams_max;        /* connections to the upstream at once; as many as there are requests */
+    uint32_t queue_max;            /* PROXY_QUEUE_DEFAULT; above it: 503 */
+    time_ns queue_timeout;         /* PROXY_QUEUE_TIMEOUT; after it: 504 */
+    bool weak_ciphers;             /* every suite of TLS 1.2 that OpenSSL has, at security level 0 */
     bool no_access_log;
+
+    const char *auth_url;                 /* ask this server about every request; NULL: nobody */
+    const char *auth_path;                /* NULL: that of auth_url, or /api/authz/forward-auth */
+    time_ns auth_timeout;                 /* for an answer; none */
+    const char *const *auth_copy_headers; /* fields of its answer that the upstream gets */
+    size_t auth_copy_count;
+    bool auth_insecure_https;
+    bool auth_bypass_for_tailnet; /* users of the tailnet pass; never those of the public ingress */
 };
 
 /* ---- shard ------------------------------------------------------------------------ */
@@ -121,6 +138,8 @@ enum proxy_outcome { PROXY_E_CONFIG = 1 };
 /* The same judgement of the destination alone, for the configuration's check. Overrides may be NULL. */
 bool proxy_upstream_check(const char *upstream, const char *upstream_tcp_addr, const char *upstream_unix_addr,
                           char why[PROXY_WHY_BYTES]);
+/* And of the auth_ settings, auth_url being set. */
+bool proxy_auth_check(const struct proxy_service_config *config, char why[PROXY_WHY_BYTES]);
 NODISCARD int proxy_service_new(struct proxy_service **out, struct proxy_shard *shard,
                                 const struct proxy_service_config *config, const struct proxy_ops *ops,
                                 void *ctx, char why[PROXY_WHY_BYTES]);

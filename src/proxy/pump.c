@@ -269,6 +269,8 @@ static enum http_body client_framing(const struct exchange *x)
 {
     enum http_body b = (enum http_body)x->response->body;
 
+    if (x->asking && x->method_id == HTTP_METHOD_HEAD)
+        return HTTP_BODY_NONE; /* the question was a GET: its answer may have a body */
     if (b != HTTP_BODY_CHUNKED && b != HTTP_BODY_UNTIL_CLOSE)
         return b;
     return x->client_minor ? HTTP_BODY_CHUNKED : HTTP_BODY_UNTIL_CLOSE;
@@ -280,14 +282,19 @@ static enum flow response_head(struct gather *g)
     struct http_head *h = x->response;
     bool interim = h->status < 200 && h->status != 101;
 
+    time_ns now = ev_now(x->conn->service->shard->loop);
+
     if (h->status == 101 && !same_upgrade(x))
         return upstream_fault(x, "it switched to another protocol than was asked for");
-    if (interim && !x->client_minor)
+    if (interim && (!x->client_minor || x->asking))
         return FLOW_DONE; /* HTTP/1.0 knows none (RFC 9110 15.2) */
+    if (x->asking && auth_take_answer(x, now))
+        return FLOW_DONE;
     if (!interim) {
         x->status = h->status;
         x->up_reusable = h->keep_alive;
-        count_answer(x, ev_now(x->conn->service->shard->loop));
+        if (!x->asking)
+            count_answer(x, now);
         x->out_framing = (uint8_t)client_framing(x);
         /* Answered before any of its body came: it may never come, and what comes next could be either. */
         if (x->out_framing == HTTP_BODY_UNTIL_CLOSE || x->conn->service->draining ||
@@ -298,6 +305,16 @@ static enum flow response_head(struct gather *g)
         return upstream_fault(x, "its response has too many header fields");
     gather_head(g, h, false);
     return h->status == 101 ? FLOW_TUNNEL : FLOW_DONE;
+}
+
+/* A body that nobody gets: of a granting answer, or of a denial of HEAD. */
+static void throw_away(struct exchange *x, struct span body)
+{
+    x->auth_bytes += (uint32_t)body.len;
+    if (x->auth_bytes <= AUTH_BODY_BYTES_MAX)
+        return;
+    x->response_done = true;
+    x->up_reusable = false;
 }
 
 static void response_end(struct gather *g)
@@ -317,6 +334,10 @@ static enum flow response_event(struct gather *g, const struct http1_event *ev)
     case HTTP1_HEAD:
         return response_head(g);
     case HTTP1_BODY:
+        if (x->asking && x->out_framing == HTTP_BODY_NONE) {
+            throw_away(x, ev->bytes);
+            break;
+        }
         x->bytes_out += ev->bytes.len;
         gather_body(g, (enum http_body)x->out_framing, ev->bytes);
         break;
@@ -351,7 +372,7 @@ static enum flow parse_response(struct gather *g, struct span in)
         one = response_event(g, &ev);
         if (one != FLOW_DONE)
             f = one;
-    } while (ev.kind != HTTP1_MORE && ev.kind != HTTP1_END && f != FLOW_UPSTREAM_FAILED);
+    } while (ev.kind != HTTP1_MORE && ev.kind != HTTP1_END && f != FLOW_UPSTREAM_FAILED && !x->response_done);
     if (x->response_done && in.len)
         x->up_reusable = false; /* bytes that belong to no request of ours */
     return f;

@@ -81,8 +81,7 @@ static int match_prefix(struct routing *r)
         if (m == PREFIX_INSIDE_SEGMENT && !s->prefix_by_text)
             notice_segment(r, p->path);
         if (m == PREFIX_YES || (m == PREFIX_INSIDE_SEGMENT && s->prefix_by_text)) {
-            if (s->strip_prefix)
-                r->path = span_slice(r->path, matched, r->path.len);
+            r->x->stripped = s->strip_prefix ? (uint16_t)matched : 0;
             return 0;
         }
     }
@@ -95,11 +94,12 @@ static int match_prefix(struct routing *r)
 static int rewrite_target(struct routing *r)
 {
     struct buf *out = &r->service->shard->text;
-    struct span base = span_from_str(r->service->to.path), query = span_from_str(r->service->to.query);
+    const struct destination *to = &r->service->backend.to;
+    struct span base = span_from_str(to->path), query = span_from_str(to->query);
     int e;
 
     buf_clear(out);
-    e = path_append_joined(base, r->path, out);
+    e = path_append_joined(base, span_slice(r->path, r->x->stripped, r->path.len), out);
     if (!e && (query.len || r->has_query))
         e = buf_append_str(out, "?");
     if (!e)
@@ -115,23 +115,33 @@ static int rewrite_target(struct routing *r)
     return e ? 431 : 0;
 }
 
-static int rewrite_headers(struct routing *r)
-{
-    return headers_for_upstream(r->x) ? 431 : 0;
-}
-
-static int (*const steps[])(struct routing *r) = {
-    split_target, answer_asterisk, redirect_unclean, match_prefix, rewrite_target, rewrite_headers,
+static int (*const checks[])(struct routing *r) = {
+    split_target,
+    answer_asterisk,
+    redirect_unclean,
+    match_prefix,
 };
 
-int route(struct exchange *x, struct span *location)
+int route_check(struct exchange *x, struct span *location)
 {
     struct routing r = { .x = x, .service = x->conn->service };
     int status = 0;
 
     log_begin(x, http_head_target(x->request));
-    for (size_t i = 0; i < COUNT_OF(steps) && !status; i++)
-        status = steps[i](&r);
+    for (size_t i = 0; i < COUNT_OF(checks) && !status; i++)
+        status = checks[i](&r);
     *location = r.location;
+    return status;
+}
+
+int route_rewrite(struct exchange *x, const struct http_head *granted)
+{
+    struct routing r = { .x = x, .service = x->conn->service };
+    int status = split_target(&r);
+
+    if (!status)
+        status = rewrite_target(&r);
+    if (!status && headers_for_upstream(x, granted))
+        status = 431;
     return status;
 }

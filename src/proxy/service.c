@@ -23,7 +23,6 @@ int proxy_shard_new(struct proxy_shard **out, struct ev_loop *loop)
     shard->loop = loop;
     shard->date_second = -1;
     ev_task_init(&shard->run, loop, conn_run);
-    ev_timer_init(&shard->idle_timer, loop, upstream_pool_timer);
     list_init(&shard->ready);
     list_init(&shard->services);
     list_init(&shard->idle);
@@ -43,7 +42,6 @@ void proxy_shard_free(struct proxy_shard *shard)
         return;
     must(list_empty(&shard->services) && list_empty(&shard->idle));
     ev_task_cancel(&shard->run);
-    ev_timer_stop(&shard->idle_timer);
     while ((node = list_pop_front(&shard->spare_exchanges)))
         exchange_free(LIST_ENTRY(node, struct exchange, link));
     while ((node = list_pop_front(&shard->spare_heads))) {
@@ -165,9 +163,7 @@ static bool take_header(struct proxy_service *s, const struct proxy_header *h, c
 
     if (!http_is_token(name) || !http_is_field_value(value))
         return fail(why, "upstream header", h->name, "not a valid header; write 'Name: value'");
-    if (id == HTTP_FIELD_CONTENT_LENGTH || id == HTTP_FIELD_TRANSFER_ENCODING ||
-        id == HTTP_FIELD_CONNECTION || id == HTTP_FIELD_UPGRADE || id == HTTP_FIELD_TE ||
-        id == HTTP_FIELD_TRAILER || id == HTTP_FIELD_EXPECT)
+    if (header_is_reserved(name))
         return fail(why, "upstream header", h->name, "belongs to the connection and cannot be set");
     for (size_t i = 0; i < s->header_count; i++)
         if (text_equal_fold(span_from_str(s->headers[i].name), name))
@@ -179,15 +175,15 @@ static bool take_header(struct proxy_service *s, const struct proxy_header *h, c
     return copy(&out->name, h->name) && out->value;
 }
 
-static bool make_tls(struct proxy_service *s, const char *ca_file, char why[PROXY_WHY_BYTES])
+static bool make_tls(struct backend *b, const char *ca_file, char why[PROXY_WHY_BYTES])
 {
-    struct proxy_shard *shard = s->shard;
+    struct proxy_shard *shard = b->service->shard;
     char sentence[TLS_WHY_BYTES];
 
-    if (!s->to.tls)
+    if (!b->to.tls)
         return true;
     if (ca_file && *ca_file) {
-        if (!tls_client_new(&s->tls, ca_file, sentence))
+        if (!tls_client_new(&b->tls, ca_file, sentence))
             return true;
         snprintf(why, PROXY_WHY_BYTES, "upstream CA file: %.170s", sentence);
         return false;
@@ -196,7 +192,7 @@ static bool make_tls(struct proxy_service *s, const char *ca_file, char why[PROX
         snprintf(why, PROXY_WHY_BYTES, "the system's CA certificates: %.150s", sentence);
         return false;
     }
-    s->tls = tls_client_ref(shard->tls);
+    b->tls = tls_client_ref(shard->tls);
     return true;
 }
 
@@ -207,7 +203,7 @@ static bool take_settings(struct proxy_service *s, const struct proxy_service_co
     snprintf(why, PROXY_WHY_BYTES, "out of memory");
     if (!copy(&s->name, c->name ? c->name : "proxy"))
         return false;
-    if (!destination_parse(&s->to, c->upstream, c->upstream_tcp_addr, c->upstream_unix_addr, why,
+    if (!destination_parse(&s->backend.to, c->upstream, c->upstream_tcp_addr, c->upstream_unix_addr, why,
                            PROXY_WHY_BYTES))
         return false;
     if (c->prefix_count > PROXY_PREFIXES_MAX)
@@ -220,12 +216,14 @@ static bool take_settings(struct proxy_service *s, const struct proxy_service_co
     for (size_t i = 0; i < c->header_count; i++)
         if (!take_header(s, &c->headers[i], why))
             return false;
-    return make_tls(s, c->upstream_ca_file, why);
+    if (c->auth_url && *c->auth_url &&
+        (!auth_new(s, c, why) || !make_tls(&s->auth->backend, c->upstream_ca_file, why)))
+        return false;
+    return make_tls(&s->backend, c->upstream_ca_file, why);
 }
 
 static void take_numbers(struct proxy_service *s, const struct proxy_service_config *c)
 {
-    s->insecure_https = c->insecure_https;
     s->strip_prefix = !c->keep_prefix;
     s->prefix_by_text = c->prefix_by_text;
     s->clean_paths = !c->keep_unclean_paths;
@@ -233,11 +231,22 @@ static void take_numbers(struct proxy_service *s, const struct proxy_service_con
     s->suppress_whois = c->suppress_whois;
     s->access_log = !c->no_access_log;
     s->head_bytes_max = c->head_bytes_max;
-    s->idle_upstreams_max = c->idle_upstreams_max ? c->idle_upstreams_max : PROXY_IDLE_PER_SERVICE_DEFAULT;
     s->read_header_timeout = c->read_header_timeout ? c->read_header_timeout : PROXY_HEAD_TIMEOUT;
     s->idle_timeout = c->idle_timeout ? c->idle_timeout : PROXY_IDLE_DOWNSTREAM_TIMEOUT;
-    s->connect_timeout = c->connect_timeout ? c->connect_timeout : PROXY_CONNECT_TIMEOUT;
     s->response_timeout = c->response_timeout;
+}
+
+static void take_limits(struct backend *b, const struct proxy_service_config *c)
+{
+    b->insecure_https = c->insecure_https;
+    b->weak_ciphers = c->weak_ciphers;
+    b->idle_max = c->idle_upstreams_max ? c->idle_upstreams_max : PROXY_IDLE_PER_SERVICE_DEFAULT;
+    b->idle_timeout = c->idle_upstream_timeout ? c->idle_upstream_timeout : PROXY_IDLE_UPSTREAM_TIMEOUT;
+    b->connect_timeout = c->connect_timeout ? c->connect_timeout : PROXY_CONNECT_TIMEOUT;
+    b->keep_alive = c->keep_alive ? c->keep_alive : PROXY_KEEP_ALIVE;
+    b->open_max = c->upstreams_max;
+    b->queue_max = c->queue_max ? c->queue_max : PROXY_QUEUE_DEFAULT;
+    b->queue_timeout = c->queue_timeout ? c->queue_timeout : PROXY_QUEUE_TIMEOUT;
 }
 
 /* ---- life ---------------------------------------------------------------------------- */
@@ -263,10 +272,11 @@ int proxy_service_new(struct proxy_service **out, struct proxy_shard *shard,
     s->ops = ops;
     s->ctx = ctx;
     list_init(&s->conns);
-    list_init(&s->idle);
+    backend_init(&s->backend, s);
     ev_task_init(&s->drained, shard->loop, on_drained);
     list_push_back(&shard->services, &s->link);
     take_numbers(s, config);
+    take_limits(&s->backend, config);
     if (!take_settings(s, config, why)) {
         proxy_service_free(s);
         return PROXY_E_CONFIG;
@@ -284,7 +294,6 @@ void proxy_service_free(struct proxy_service *s)
         return;
     while ((c = LIST_FIRST(&s->conns, struct conn, link)))
         conn_close(c, c->state == CONN_REQUEST, ev_now(s->shard->loop));
-    upstream_close_idle(s);
     ev_task_cancel(&s->drained);
     list_remove(&s->link);
     for (size_t i = 0; i < s->prefix_count; i++)
@@ -293,8 +302,8 @@ void proxy_service_free(struct proxy_service *s)
         free(s->headers[i].name);
         free(s->headers[i].value);
     }
-    tls_client_unref(s->tls);
-    destination_free(&s->to);
+    backend_deinit(&s->backend);
+    auth_free(s->auth);
     free(s->timing);
     free(s->name);
     free(s);
@@ -305,7 +314,9 @@ void proxy_service_drain(struct proxy_service *s)
     time_ns now = ev_now(s->shard->loop);
 
     s->draining = true;
-    upstream_close_idle(s);
+    backend_close_idle(&s->backend);
+    if (s->auth)
+        backend_close_idle(&s->auth->backend);
     LIST_EACH (c, &s->conns, struct conn, link)
         if (c->state == CONN_IDLE)
             conn_close(c, false, now);

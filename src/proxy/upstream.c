@@ -1,25 +1,85 @@
-/* Connections to the upstream. One deadline for the whole pool: it stands at the moment the longest idle
- * connection has to go, whichever service it belongs to. */
+/* Connections to a backend. Those that are idle have one deadline together: the moment the longest idle one
+ * has to go. Those who find all of them busy stand in a queue; who is let off it has a connection promised,
+ * so that nobody who comes later takes it. */
 #include <errno.h>
 #include <stdlib.h>
 
 #include "proxy/internal.h"
 
+static struct proxy_shard *shard_of(const struct backend *b)
+{
+    return b->service->shard;
+}
+
+static bool has_room(const struct backend *b)
+{
+    return !b->open_max || b->open_count - b->idle_count + b->promised < b->open_max;
+}
+
+/* ---- the queue --------------------------------------------------------------------- */
+
+static void leave_queue(struct exchange *x)
+{
+    struct backend *b = x->queued_at;
+
+    if (!b)
+        return;
+    list_remove(&x->queue_link);
+    x->queued_at = NULL;
+    b->queued--;
+    b->service->counters.waiting--;
+}
+
+/* There may be a connection for those who wait. */
+static void let_next_in(struct backend *b)
+{
+    while (!list_empty(&b->queue) && has_room(b)) {
+        struct exchange *x = LIST_FIRST(&b->queue, struct exchange, queue_link);
+
+        leave_queue(x);
+        x->promised_by = b;
+        b->promised++;
+        conn_ready(x->conn);
+    }
+}
+
+static int enter_queue(struct exchange *x, struct backend *b)
+{
+    if (b->queued >= b->queue_max) {
+        b->service->counters.upstream_refusals++;
+        return UPSTREAM_E_FULL;
+    }
+    list_push_back(&b->queue, &x->queue_link);
+    x->queued_at = b;
+    b->queued++;
+    b->service->counters.waiting++;
+    b->service->counters.upstream_waits++;
+    return UPSTREAM_E_WAIT;
+}
+
+static void take_promise(struct exchange *x)
+{
+    if (x->promised_by)
+        x->promised_by->promised--;
+    x->promised_by = NULL;
+}
+
+/* ---- one connection ------------------------------------------------------------------ */
+
 static void unpool(struct upstream *u)
 {
-    struct proxy_service *s = u->service;
-
     if (!list_linked(&u->link))
         return;
     list_remove(&u->link);
     list_remove(&u->age_link);
-    s->idle_count--;
-    s->shard->idle_count--;
+    u->backend->idle_count--;
+    shard_of(u->backend)->idle_count--;
 }
 
 static void upstream_free(struct upstream *u, bool abort)
 {
     unpool(u);
+    u->backend->open_count--;
     if (u->x)
         u->x->up = NULL;
     if (abort)
@@ -46,84 +106,103 @@ static void on_event(struct stream *stream, unsigned events, time_ns now)
 
 /* ---- dialling ---------------------------------------------------------------------- */
 
-static int dial_plain(struct proxy_service *s, struct stream **out)
+static int dial_plain(struct backend *b, struct stream **out)
 {
-    struct stream_dial to = { .host = s->to.dial_host,
-                              .port = s->to.dial_port,
-                              .timeout = s->connect_timeout };
+    struct proxy_service *s = b->service;
+    struct stream_dial to = { .host = b->to.dial_host,
+                              .port = b->to.dial_port,
+                              .timeout = b->connect_timeout,
+                              .keep_alive = b->keep_alive };
     int r;
 
-    if (s->to.unix_path)
-        return stream_unix_connect(out, s->shard->loop, s->to.unix_path);
-    r = s->ops->dial ? s->ops->dial(s->ctx, s->to.dial_host, s->to.dial_port, out) : 1;
+    if (b->to.unix_path)
+        return stream_unix_connect(out, s->shard->loop, b->to.unix_path);
+    r = s->ops->dial ? s->ops->dial(s->ctx, b->to.dial_host, b->to.dial_port, out) : 1;
     return r == 1 ? stream_dial(out, s->shard->loop, &to) : r;
 }
 
-static int dial(struct proxy_service *s, struct stream **out)
+static int dial(struct backend *b, struct stream **out)
 {
-    struct tls_client_config config = { .server_name = s->to.host, .insecure = s->insecure_https };
+    struct tls_client_config config = { .server_name = b->to.host,
+                                        .insecure = b->insecure_https,
+                                        .weak_ciphers = b->weak_ciphers };
     struct stream *below;
-    int r = dial_plain(s, &below);
+    int r = dial_plain(b, &below);
 
-    if (r || !s->to.tls) {
+    if (r || !b->to.tls) {
         *out = r ? NULL : below;
         return r;
     }
-    r = tls_client_stream(out, s->tls, below, &config);
+    r = tls_client_stream(out, b->tls, below, &config);
     if (r)
         stream_close(below);
     return r;
 }
 
-static int open_fresh(struct exchange *x)
+static int open_fresh(struct exchange *x, struct backend *b)
 {
-    struct proxy_service *s = x->conn->service;
     struct upstream *u = calloc(1, sizeof(*u));
-    int r = u ? dial(s, &u->stream) : -ENOMEM;
+    int r = u ? dial(b, &u->stream) : -ENOMEM;
 
     if (r) {
         free(u);
         return r;
     }
-    u->service = s;
+    u->backend = b;
     u->x = x;
     u->writable = true; /* the first edge comes with the connection */
     stream_set_owner(u->stream, u, on_event);
     x->up = u;
-    s->counters.upstream_connects++;
+    b->open_count++;
+    b->service->counters.upstream_connects++;
     return 0;
 }
 
 /* ---- the pool ------------------------------------------------------------------------ */
 
-static void arm(struct proxy_shard *shard)
+static void arm(struct backend *b)
 {
-    struct upstream *oldest = LIST_FIRST(&shard->idle, struct upstream, age_link);
+    struct upstream *oldest = LIST_FIRST(&b->idle, struct upstream, link);
 
     if (!oldest)
-        ev_timer_stop(&shard->idle_timer);
-    else if (!ev_timer_running(
-                 &shard->idle_timer)) /* it may be early: then it is set again when it runs out */
-        ev_timer_set(&shard->idle_timer, oldest->idle_since + PROXY_IDLE_UPSTREAM_TIMEOUT);
+        ev_timer_stop(&b->idle_timer);
+    else if (!ev_timer_running(&b->idle_timer)) /* it may be early: then it is set again when it runs out */
+        ev_timer_set(&b->idle_timer, oldest->idle_since + b->idle_timeout);
 }
 
-void upstream_pool_timer(struct ev_timer *t, time_ns now)
+static void on_idle_timer(struct ev_timer *t, time_ns now)
 {
-    struct proxy_shard *shard = CONTAINER_OF(t, struct proxy_shard, idle_timer);
+    struct backend *b = CONTAINER_OF(t, struct backend, idle_timer);
     struct upstream *u;
 
-    while ((u = LIST_FIRST(&shard->idle, struct upstream, age_link)) &&
-           u->idle_since + PROXY_IDLE_UPSTREAM_TIMEOUT <= now)
+    while ((u = LIST_FIRST(&b->idle, struct upstream, link)) && u->idle_since + b->idle_timeout <= now)
         upstream_free(u, false);
-    arm(shard);
+    arm(b);
 }
 
-void upstream_close_idle(struct proxy_service *service)
+void backend_init(struct backend *b, struct proxy_service *service)
+{
+    b->service = service;
+    list_init(&b->idle);
+    list_init(&b->queue);
+    ev_timer_init(&b->idle_timer, service->shard->loop, on_idle_timer);
+}
+
+void backend_close_idle(struct backend *b)
 {
     struct upstream *u;
 
-    while ((u = LIST_FIRST(&service->idle, struct upstream, link)))
+    while ((u = LIST_FIRST(&b->idle, struct upstream, link)))
         upstream_free(u, false);
+    ev_timer_stop(&b->idle_timer);
+}
+
+void backend_deinit(struct backend *b)
+{
+    backend_close_idle(b);
+    must(!b->open_count && !b->queued && !b->promised);
+    tls_client_unref(b->tls);
+    destination_free(&b->to);
 }
 
 /* Has an idle connection died without an event so far? Asked only where a request could not be sent again. */
@@ -134,14 +213,12 @@ static bool is_alive(struct upstream *u)
     return stream_read(u->stream, &byte, 1) == -EAGAIN;
 }
 
-static bool open_pooled(struct exchange *x)
+static bool open_pooled(struct exchange *x, struct backend *b)
 {
-    struct proxy_service *s = x->conn->service;
+    while (!list_empty(&b->idle)) {
+        struct upstream *u = LIST_ENTRY(b->idle.prev, struct upstream, link); /* the latest used */
 
-    while (!list_empty(&s->idle)) {
-        struct upstream *u = LIST_ENTRY(s->idle.prev, struct upstream, link); /* the latest used */
-
-        if (!x->repeatable && !is_alive(u)) {
+        if (!x->repeatable && !x->asking && !is_alive(u)) {
             upstream_free(u, false);
             continue;
         }
@@ -155,36 +232,53 @@ static bool open_pooled(struct exchange *x)
     return false;
 }
 
-int upstream_open(struct exchange *x, bool fresh, time_ns now)
+int upstream_open(struct exchange *x, struct backend *b, bool fresh)
 {
-    (void)now;
-    if (!fresh && open_pooled(x))
-        return 0;
-    return open_fresh(x);
+    int r = 0;
+
+    if (!x->promised_by && (!has_room(b) || !list_empty(&b->queue)))
+        return x->queued_at ? UPSTREAM_E_WAIT : enter_queue(x, b);
+    take_promise(x);
+    if (fresh || !open_pooled(x, b)) {
+        if (b->open_max && b->open_count >= b->open_max) /* those that are idle count too */
+            upstream_free(LIST_FIRST(&b->idle, struct upstream, link), false);
+        r = open_fresh(x, b);
+    }
+    if (r)
+        let_next_in(b);
+    return r;
+}
+
+static void keep(struct upstream *u, time_ns now)
+{
+    struct backend *b = u->backend;
+    struct proxy_shard *shard = shard_of(b);
+
+    u->x->up = NULL;
+    u->x = NULL;
+    u->idle_since = now;
+    list_push_back(&b->idle, &u->link);
+    list_push_back(&shard->idle, &u->age_link);
+    b->idle_count++;
+    shard->idle_count++;
+    if (b->idle_count > b->idle_max)
+        upstream_free(LIST_FIRST(&b->idle, struct upstream, link), false);
+    if (shard->idle_count > PROXY_IDLE_UPSTREAMS_MAX)
+        upstream_free(LIST_FIRST(&shard->idle, struct upstream, age_link), false);
+    arm(b);
 }
 
 void upstream_release(struct exchange *x, bool reusable, time_ns now)
 {
     struct upstream *u = x->up;
-    struct proxy_service *s = x->conn->service;
-    struct proxy_shard *shard = s->shard;
+    struct backend *b = u ? u->backend : x->promised_by;
 
-    if (!u)
-        return;
-    if (!reusable || u->failed || s->draining || !s->idle_upstreams_max) {
+    leave_queue(x);
+    take_promise(x);
+    if (u && reusable && !u->failed && !b->service->draining && b->idle_max)
+        keep(u, now);
+    else if (u)
         upstream_free(u, !x->response_done);
-        return;
-    }
-    x->up = NULL;
-    u->x = NULL;
-    u->idle_since = now;
-    list_push_back(&s->idle, &u->link);
-    list_push_back(&shard->idle, &u->age_link);
-    s->idle_count++;
-    shard->idle_count++;
-    if (s->idle_count > s->idle_upstreams_max)
-        upstream_free(LIST_FIRST(&s->idle, struct upstream, link), false);
-    if (shard->idle_count > PROXY_IDLE_UPSTREAMS_MAX)
-        upstream_free(LIST_FIRST(&shard->idle, struct upstream, age_link), false);
-    arm(shard);
+    if (b)
+        let_next_in(b);
 }
