@@ -2,6 +2,7 @@
 
 #include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "control/control.h"
 #include "proxy/proxy.h"
@@ -75,6 +76,60 @@ static void check_upstream(struct config *c, const struct config_service *s, con
         problem(c, "%sinvalid destination URL \"%s\": %s", at, s->upstream, why);
 }
 
+static void check_range(struct config *c, const char *at, const char *name, uint32_t value, uint32_t least,
+                        uint32_t most)
+{
+    if (value < least || value > most)
+        problem(c, "%s%s %u: write a number from %u to %u", at, name, value, least, most);
+}
+
+static void check_positive(struct config *c, const char *at, const char *name, time_ns value)
+{
+    if (value <= 0)
+        problem(c, "%s%s has to be longer than nothing, as 10s", at, name);
+}
+
+static void check_proxying(struct config *c, const struct config_service *s, const char *at)
+{
+    if (strcmp(s->prefix_match, "segment") != 0 && strcmp(s->prefix_match, "text") != 0)
+        problem(c, "%sprefixMatch \"%s\": write segment or text", at, s->prefix_match);
+    check_range(c, at, "upstreamMaxConnections", s->upstream_max_connections, 0, PROXY_CONNECTIONS_MAX);
+    check_range(c, at, "upstreamQueue", s->upstream_queue, 1, PROXY_CONNECTIONS_MAX);
+    check_range(c, at, "upstreamIdleConnections", s->upstream_idle_connections, 1, PROXY_IDLE_UPSTREAMS_MAX);
+    check_positive(c, at, "upstreamConnectTimeout", s->upstream_connect_timeout);
+    check_positive(c, at, "upstreamQueueTimeout", s->upstream_queue_timeout);
+    check_positive(c, at, "upstreamIdleTimeout", s->upstream_idle_timeout);
+    check_positive(c, at, "upstreamKeepAlive", s->upstream_keep_alive);
+}
+
+/* What a request must not slip past: a fault here keeps the service from starting. */
+static void check_auth(struct config *c, const struct config_service *s, const char *at)
+{
+    struct proxy_service_config settings = { .auth_url = s->auth_url, .auth_path = s->auth_path };
+    const char *names[CONFIG_LIST_MAX];
+    char *copies[CONFIG_LIST_MAX];
+    char why[PROXY_WHY_BYTES];
+
+    if (!set(s->auth_url)) {
+        if (set(s->auth_path) || s->auth_copy_headers.count || s->auth_bypass_for_tailnet)
+            notice(c, "%sthere is no authURL: nobody is asked, and the other auth options have no effect",
+                   at);
+        return;
+    }
+    for (size_t i = 0; i < s->auth_copy_headers.count; i++) {
+        const char *line = s->auth_copy_headers.items[i];
+
+        copies[i] = text_dup(span_make(line, strcspn(line, ":")));
+        names[i] = copies[i] ? copies[i] : "";
+    }
+    settings.auth_copy_headers = names;
+    settings.auth_copy_count = s->auth_copy_headers.count;
+    if (!proxy_auth_check(&settings, why))
+        problem(c, "%s%s", at, why);
+    for (size_t i = 0; i < s->auth_copy_headers.count; i++)
+        free(copies[i]);
+}
+
 static void check_service(struct config *c, const struct config_service *s, size_t index, bool named,
                           bool from_file)
 {
@@ -94,8 +149,8 @@ static void check_service(struct config *c, const struct config_service *s, size
     else
         check_upstream(c, s, at);
     check_certificate(c, s, at);
-    if (s->upstream_allow_insecure_ciphers)
-        notice(c, "%supstreamAllowInsecureCiphers is ignored by this version", at);
+    check_proxying(c, s, at);
+    check_auth(c, s, at);
     if (set(s->upstream_tcp_address) && set(s->upstream_unix_address))
         problem(
             c, "%scan only proxy to one address at a time, pass either -upstreamUnixAddr or -upstreamTCPAddr",

@@ -37,6 +37,15 @@ struct config_service {
     struct config_list upstream_headers; /* "Name: value" */
     bool insecure_https;
     bool upstream_allow_insecure_ciphers;
+    char *prefix_match;
+    bool clean_paths;
+    time_ns upstream_connect_timeout, upstream_response_timeout, upstream_queue_timeout;
+    time_ns upstream_idle_timeout, upstream_keep_alive;
+    uint32_t upstream_max_connections, upstream_queue, upstream_idle_connections;
+    char *auth_url, *auth_path;
+    time_ns auth_timeout;
+    struct config_list auth_copy_headers; /* "Name: whatever" */
+    bool auth_insecure_https, auth_bypass_for_tailnet;
     bool suppress_whois;
     time_ns whois_timeout;
     bool suppress_tailnet_dialer;

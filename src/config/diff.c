@@ -31,6 +31,8 @@ static bool same_value(const struct option *o, const void *a, const void *b)
         return same_text(*(char *const *)x, *(char *const *)y);
     case OPTION_BOOL:
         return *(const bool *)x == *(const bool *)y;
+    case OPTION_NUMBER:
+        return *(const uint32_t *)x == *(const uint32_t *)y;
     case OPTION_DURATION:
         return *(const time_ns *)x == *(const time_ns *)y;
     case OPTION_LIST:

@@ -10,6 +10,7 @@ enum option_kind {
     OPTION_FILE,      /* a string that names a file */
     OPTION_DIRECTORY, /* a string that names a folder */
     OPTION_BOOL,
+    OPTION_NUMBER, /* uint32_t */
     OPTION_DURATION,
     OPTION_LIST,
     OPTION_HEADERS,

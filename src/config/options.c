@@ -149,6 +149,7 @@ int option_set(const struct option *o, void *target, struct span value, enum opt
 {
     void *field = (char *)target + o->offset;
     struct config_list *list = field;
+    uint64_t number;
     char *copy;
 
     switch (o->kind) {
@@ -168,6 +169,12 @@ int option_set(const struct option *o, void *target, struct span value, enum opt
     case OPTION_BOOL:
         *why = "invalid boolean value: write true or false";
         return parse_bool(value, source, field) ? 0 : 1;
+    case OPTION_NUMBER:
+        *why = "a whole number is expected";
+        if (!text_parse_u64(value, INT32_MAX, &number))
+            return 1;
+        *(uint32_t *)field = (uint32_t)number;
+        return 0;
     case OPTION_DURATION:
         *why = "parsing duration: write a number with a unit, as 300ms, 1.5s or 2m";
         return duration_parse(value, field) ? 0 : 1;

@@ -173,6 +173,7 @@ static void set_other(const struct option *o, struct config_service *s)
     const bool *flag = (const bool *)((char *)s + o->offset);
     const char *why, *value = o->kind == OPTION_BOOL       ? *flag ? "false" : "true"
                               : o->kind == OPTION_HEADERS  ? "X-Other: 1"
+                              : o->kind == OPTION_NUMBER   ? "77"
                               : o->kind == OPTION_DURATION ? "77s"
                                                            : "other";
 

@@ -45,6 +45,7 @@ struct settings {
     struct node_config node;
     struct proxy_header headers[PROXY_HEADERS_MAX];
     char *header_names[PROXY_HEADERS_MAX];
+    char *copied_names[PROXY_HEADERS_MAX];
 };
 NODISCARD bool settings_fill(struct settings *out, const struct config_service *service,
                              char why[NODE_WHY_BYTES]);

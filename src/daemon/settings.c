@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define AUTH_TIMEOUT_DEFAULT (5 * SEC) /* what a 0 means in files and lists, as with tsnsrv */
+
 static const char *or_null(const char *text)
 {
     return text && *text ? text : NULL;
@@ -31,12 +33,28 @@ static struct proxy_service_config proxy_settings(const struct config_service *c
         .upstream_tcp_addr = or_null(c->upstream_tcp_address),
         .upstream_unix_addr = or_null(c->upstream_unix_address),
         .insecure_https = c->insecure_https,
+        .weak_ciphers = c->upstream_allow_insecure_ciphers,
         .upstream_ca_file = getenv("SSL_CERT_FILE"),
         .prefixes = (const char *const *)c->prefixes.items,
         .prefix_count = c->prefixes.count,
         .keep_prefix = !c->strip_prefix,
+        .prefix_by_text = strcmp(c->prefix_match, "text") == 0,
+        .keep_unclean_paths = !c->clean_paths,
         .plain_headers = !c->recommended_proxy_headers,
         .read_header_timeout = c->read_header_timeout,
+        .connect_timeout = c->upstream_connect_timeout,
+        .response_timeout = c->upstream_response_timeout,
+        .idle_upstreams_max = c->upstream_idle_connections,
+        .idle_upstream_timeout = c->upstream_idle_timeout,
+        .keep_alive = c->upstream_keep_alive,
+        .upstreams_max = c->upstream_max_connections,
+        .queue_max = c->upstream_queue,
+        .queue_timeout = c->upstream_queue_timeout,
+        .auth_url = or_null(c->auth_url),
+        .auth_path = or_null(c->auth_path),
+        .auth_timeout = c->auth_timeout || !c->line ? c->auth_timeout : AUTH_TIMEOUT_DEFAULT,
+        .auth_insecure_https = c->auth_insecure_https,
+        .auth_bypass_for_tailnet = c->auth_bypass_for_tailnet,
     };
 }
 
@@ -60,34 +78,50 @@ static struct node_config node_settings(const struct config_service *c)
     };
 }
 
-/* "Name: value", as the configuration's check has seen it. */
-static bool take_header(struct settings *out, const char *text)
+/* The name of "Name: value", as the configuration's check has seen it; *value is the rest. */
+static char *header_name(const char *text, const char **value)
 {
     const char *colon = strchr(text, ':');
-    char *name = text_dup(span_make(text, (size_t)(colon - text)));
-    size_t i = out->node.proxy.header_count;
 
-    if (!name)
-        return false;
-    out->header_names[i] = name;
-    out->headers[i] = (struct proxy_header) { name, colon + (colon[1] == ' ' ? 2 : 1) };
-    out->node.proxy.header_count = i + 1;
+    *value = colon + (colon[1] == ' ' ? 2 : 1);
+    return text_dup(span_make(text, (size_t)(colon - text)));
+}
+
+static bool take_headers(struct settings *out, const struct config_service *c)
+{
+    struct proxy_service_config *proxy = &out->node.proxy;
+    const char *value;
+
+    for (size_t i = 0; i < c->upstream_headers.count; i++) {
+        out->header_names[i] = header_name(c->upstream_headers.items[i], &value);
+        out->headers[i] = (struct proxy_header) { out->header_names[i], value };
+        if (!out->header_names[i])
+            return false;
+    }
+    for (size_t i = 0; i < c->auth_copy_headers.count; i++) {
+        out->copied_names[i] = header_name(c->auth_copy_headers.items[i], &value);
+        if (!out->copied_names[i])
+            return false;
+    }
+    proxy->headers = out->headers;
+    proxy->header_count = c->upstream_headers.count;
+    proxy->auth_copy_headers = (const char *const *)out->copied_names;
+    proxy->auth_copy_count = c->auth_copy_headers.count;
     return true;
 }
 
 bool settings_fill(struct settings *out, const struct config_service *service, char why[NODE_WHY_BYTES])
 {
     *out = (struct settings) { .node = node_settings(service) };
-    out->node.proxy.headers = out->headers;
-    if (service->prefixes.count > PROXY_PREFIXES_MAX || service->upstream_headers.count > PROXY_HEADERS_MAX) {
+    if (service->prefixes.count > PROXY_PREFIXES_MAX || service->upstream_headers.count > PROXY_HEADERS_MAX ||
+        service->auth_copy_headers.count > PROXY_HEADERS_MAX) {
         strcpy(why, "too many prefixes or headers");
         return false;
     }
-    for (size_t i = 0; i < service->upstream_headers.count; i++)
-        if (!take_header(out, service->upstream_headers.items[i])) {
-            strcpy(why, "out of memory");
-            return false;
-        }
+    if (!take_headers(out, service)) {
+        strcpy(why, "out of memory");
+        return false;
+    }
     return true;
 }
 
@@ -95,4 +129,6 @@ void settings_release(struct settings *s)
 {
     for (size_t i = 0; i < COUNT_OF(s->header_names); i++)
         free(s->header_names[i]);
+    for (size_t i = 0; i < COUNT_OF(s->copied_names); i++)
+        free(s->copied_names[i]);
 }
