@@ -16,6 +16,7 @@
 #define MANYTAILS_CONTROL_CONTROL_H
 
 #include "base/base.h"
+#include "control/noise_stream.h" /* the lab uses it from the other side */
 #include "crypto/crypto.h"
 #include "ev/ev.h"
 #include "stream/stream.h"

@@ -1,4 +1,4 @@
-/* control/noise_stream.h - a byte stream in Noise records, on top of another stream (inside control/)
+/* control/noise_stream.h - a byte stream in Noise records, on top of another stream (part of control.h)
  *
  * The handshake is over; the owner of the session hands it in together with bytes that arrived behind it.
  * No STREAM_CONNECTED comes: the owner starts with a read and a write of its own.
