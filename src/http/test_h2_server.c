@@ -680,7 +680,7 @@ static void bytes_of_a_request_given_up_do_not_eat_the_connections_window(void *
 
     greet();
     keep_bytes = true;
-    for (uint32_t i = 0; i < 120 && window > total / 4; i++) {
+    for (uint32_t i = 0; i < 400 && window > total / 4; i++) {
         assert_int_equal(request(1 + 2 * i, "POST", false), 0);
         for (int k = 0; k < 3; k++, window -= sizeof(chunk))
             assert_int_equal(feed_frame(DATA, 0, 1 + 2 * i, SPAN_OF(chunk)), 0);
