@@ -97,6 +97,11 @@ struct http1 {
 
 #define HTTP1_BYTES sizeof(struct http1)
 
+/* For a request head that came in another form (HTTP/2) and was put together with http_head_make_request and
+ * http_head_add: the same rules for method, target, Host and framing, and what they mean for the body and the
+ * connection. 0 or an enum http1_fault. */
+NODISCARD int http1_judge_request(struct http_head *h);
+
 /* `head` is lent until http1_deinit or http1_lend; it is filled anew with every message. */
 void http1_init(struct http1 *m, enum http1_role role, struct http_head *head,
                 const struct http1_limits *limits);

@@ -251,3 +251,17 @@ enum http1_fault judge_response(struct http_head *h, bool answers_head, bool ask
         h->keep_alive = false;
     return HTTP1_OK;
 }
+
+int http1_judge_request(struct http_head *h)
+{
+    enum http1_fault f;
+
+    if (h->method.len > HTTP_METHOD_BYTES_MAX || !http_is_token(http_head_method(h)))
+        return HTTP1_E_START;
+    if (h->method_id == HTTP_METHOD_CONNECT)
+        return HTTP1_E_CONNECT;
+    if (!h->target.len)
+        return HTTP1_E_TARGET;
+    f = check_target(h);
+    return f ? f : judge_request(h);
+}

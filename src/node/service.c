@@ -263,7 +263,7 @@ enum netstack_verdict service_on_syn(struct node *n, const struct netstack_flow 
 
 static int tls_over(struct node *n, struct stream *below, struct stream **out)
 {
-    static const char *const protocols[] = { "http/1.1", NULL };
+    static const char *const protocols[] = { "h2", "http/1.1", NULL };
     struct tls_server_config config = { .identity = cert_identity(n->cert), .alpn = protocols };
 
     return tls_server_stream(out, n->shard->process->tls_server, below, &config);
@@ -286,6 +286,7 @@ void service_accept(struct node_shard *s, handle conn, const struct netstack_flo
         return;
     }
     arrival.tls = n->cert != NULL;
+    arrival.protocol = arrival.tls ? PROXY_BY_ALPN : PROXY_HTTP1;
     proxy_accept(n->proxy, outer, &arrival);
     if (tcp_flow(s->netstack, conn, &still)) /* the proxy may have closed it already */
         inner_stream_events(inner, STREAM_CONNECTED | STREAM_WRITABLE, 0, ev_now(s->loop));

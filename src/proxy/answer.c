@@ -1,6 +1,6 @@
 #include <stdio.h>
 
-#include "proxy/internal.h"
+#include "proxy/h2.h"
 
 /* ---- answers of our own ----------------------------------------------------------- */
 
@@ -16,16 +16,17 @@ enum flow answer(struct exchange *x, int status, struct span location, const cha
     x->keep = keep;
     x->status = (uint16_t)status;
     x->state = EXCHANGE_REPLY;
+    if (x->conn->side)
+        return h2_answer(x, status, location, sentence);
     buf_clear(out);
     r = buf_printf(out, "HTTP/1.1 %d %s\r\nDate: %.*s\r\n", status, http_status_text(status), (int)date.len,
                    (const char *)date.data);
     if (!r && location.len)
         r = buf_printf(out, "Location: %.*s\r\n", (int)location.len, (const char *)location.data);
     if (!r && status == 405)
-        r = buf_append_str(out, "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n");
+        r = buf_append_str(out, "Allow: " ANSWER_ALLOW "\r\n");
     if (!r && !empty)
-        r = buf_append_str(out,
-                           "Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n");
+        r = buf_append_str(out, "Content-Type: " ANSWER_TYPE "\r\nX-Content-Type-Options: nosniff\r\n");
     if (!r && (!keep || !x->client_minor))
         r = buf_printf(out, "Connection: %s\r\n", keep ? "keep-alive" : "close");
     if (!r)

@@ -1,7 +1,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "proxy/internal.h"
+#include "proxy/h2.h"
 
 void conn_ready(struct conn *c)
 {
@@ -25,6 +25,7 @@ void conn_close(struct conn *c, bool abort, time_ns now)
 {
     struct proxy_service *s = c->service;
 
+    h2_free(c->h2, now);
     if (c->x)
         exchange_end(c->x, now);
     ev_timer_stop(&c->timer);
@@ -34,8 +35,10 @@ void conn_close(struct conn *c, bool abort, time_ns now)
         stream_abort(c->stream);
     else
         stream_close(c->stream);
-    s->shard->connections--;
-    s->counters.open--;
+    if (!c->side) {
+        s->shard->connections--;
+        s->counters.open--;
+    }
     free(c);
     if (s->draining && list_empty(&s->conns))
         ev_task_post(&s->drained);
@@ -45,8 +48,11 @@ static void on_event(struct stream *stream, unsigned events, time_ns now)
 {
     struct conn *c = stream->owner;
 
-    if ((events & STREAM_CONNECTED) && c->state == CONN_IDLE)
+    if ((events & STREAM_CONNECTED) && c->state == CONN_IDLE) {
         conn_deadline(c, now + c->service->idle_timeout); /* the handshake, if there was one, is done */
+        if (c->arrival.protocol == PROXY_BY_ALPN && span_equal_str(tls_stream_alpn(stream), "h2"))
+            c->failed |= !h2_begin(c, now);
+    }
     if (events & STREAM_READABLE)
         c->readable = c->edge = true;
     c->writable |= (events & STREAM_WRITABLE) != 0;
@@ -100,6 +106,10 @@ static void next_request(struct conn *c, time_ns now)
 
 static void take_step(struct conn *c, enum step step, time_ns now)
 {
+    if (c->side && step != STEP_WAIT && step != STEP_AGAIN) {
+        conn_close(c, step == STEP_ABORT, now); /* a stream carries one request */
+        return;
+    }
     switch (step) {
     case STEP_WAIT:
         break;
@@ -147,7 +157,7 @@ static void conn_step(struct conn *c, time_ns now)
         take_step(c, exchange_client_left(c->x, now), now);
         return;
     }
-    if (c->failed) {
+    if (c->failed && c->state != CONN_H2) {
         conn_close(c, false, now);
         return;
     }
@@ -157,6 +167,9 @@ static void conn_step(struct conn *c, time_ns now)
         break;
     case CONN_REQUEST:
         take_step(c, exchange_step(c->x, SPAN_NONE, now), now);
+        break;
+    case CONN_H2:
+        h2_step(c, now);
         break;
     case CONN_LINGER:
         linger_step(c, now);
@@ -186,8 +199,24 @@ static void on_timer(struct ev_timer *t, time_ns now)
     c->deadline = TIME_NEVER;
     if (c->state == CONN_REQUEST)
         take_step(c, exchange_timeout(c->x, now), now);
+    else if (c->state == CONN_H2)
+        h2_timeout(c, now);
     else
         conn_close(c, false, now);
+}
+
+struct conn *conn_new(struct proxy_service *service, const struct proxy_arrival *arrival)
+{
+    struct conn *c = calloc(1, sizeof(*c));
+
+    if (!c)
+        return NULL;
+    c->service = service;
+    c->arrival = *arrival;
+    c->writable = true;
+    ev_timer_init(&c->timer, service->shard->loop, on_timer);
+    list_push_back(&service->conns, &c->link);
+    return c;
 }
 
 /* ---- the door ---------------------------------------------------------------------------- */
@@ -196,24 +225,23 @@ void proxy_accept(struct proxy_service *service, struct stream *downstream,
                   const struct proxy_arrival *arrival)
 {
     struct proxy_shard *shard = service->shard;
+    time_ns now = ev_now(shard->loop);
     struct conn *c = NULL;
 
     if (!service->draining && shard->connections < PROXY_CONNECTIONS_MAX)
-        c = calloc(1, sizeof(*c));
+        c = conn_new(service, arrival);
     if (!c) {
         stream_abort(downstream);
         return;
     }
-    c->service = service;
     c->stream = downstream;
-    c->arrival = *arrival;
-    c->readable = c->writable = true;
-    ev_timer_init(&c->timer, shard->loop, on_timer);
-    list_push_back(&service->conns, &c->link);
+    c->readable = true;
     shard->connections++;
     service->counters.connections++;
     service->counters.open++;
     stream_set_owner(downstream, c, on_event);
-    conn_deadline(c, ev_now(shard->loop) + MIN(service->read_header_timeout, service->idle_timeout));
+    conn_deadline(c, now + MIN(service->read_header_timeout, service->idle_timeout));
+    if (arrival->protocol == PROXY_HTTP2)
+        c->failed |= !h2_begin(c, now);
     conn_ready(c);
 }

@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "proxy/internal.h"
+#include "proxy/h2.h"
 
 /* ---- life -------------------------------------------------------------------- */
 
@@ -209,6 +209,13 @@ static bool try_again(struct exchange *x, time_ns now)
     return true;
 }
 
+/* The head is out, the body will not be complete: nobody may take the part for the whole. HTTP/1 shows that
+ * by its framing, where it has one. */
+static enum step cut_off(const struct exchange *x)
+{
+    return x->conn->side || x->out_framing == HTTP_BODY_UNTIL_CLOSE ? STEP_ABORT : STEP_CLOSE;
+}
+
 /* The upstream did not deliver; x->why says how. */
 static enum step upstream_failed(struct exchange *x, int status, time_ns now)
 {
@@ -222,8 +229,8 @@ static enum step upstream_failed(struct exchange *x, int status, time_ns now)
                                              : "The service behind this name does not answer.",
                                now);
     }
-    log_end(x, now); /* the head is out: cut the connection, so that nobody takes the part for the whole */
-    return x->out_framing == HTTP_BODY_UNTIL_CLOSE ? STEP_ABORT : STEP_CLOSE;
+    log_end(x, now);
+    return cut_off(x);
 }
 
 /* All connections that the service may have to its upstream are busy. */
@@ -255,7 +262,7 @@ static enum step auth_failed(struct exchange *x, time_ns now)
         log_warn(s->name, "auth request failed: %s: %s", s->auth->backend.to.text, x->why);
     if (x->status) {
         log_end(x, now);
-        return x->out_framing == HTTP_BODY_UNTIL_CLOSE ? STEP_ABORT : STEP_CLOSE;
+        return cut_off(x);
     }
     upstream_release(x, false, now);
     return answer_and_wait(x, 502, SPAN_NONE, "Authorization service unavailable", now);
@@ -322,7 +329,8 @@ static enum step begin_forward(struct exchange *x, struct span rest, time_ns now
     if (x->in_framing == HTTP_BODY_NONE) {
         struct span nothing = SPAN_NONE;
 
-        x->request_done = http1_next(&x->reader, &nothing, &ev) == 0 && ev.kind == HTTP1_END;
+        x->request_done =
+            x->conn->side || (http1_next(&x->reader, &nothing, &ev) == 0 && ev.kind == HTTP1_END);
         must(x->request_done);
     }
     status = route_check(x, &location);
@@ -349,6 +357,14 @@ static enum step head_ended(struct exchange *x, ssize_t n, time_ns now)
     if (n == 0 && http1_between_messages(&x->reader))
         return STEP_CLOSE;
     return exchange_client_left(x, now);
+}
+
+/* A stream of HTTP/2 begins with its head. */
+static enum step stream_step(struct exchange *x, time_ns now)
+{
+    int r = h2_take_head(x);
+
+    return r ? head_fault(x, r, now) : begin_forward(x, SPAN_NONE, now);
 }
 
 static enum step head_step(struct exchange *x, struct span in, time_ns now)
@@ -635,7 +651,7 @@ enum step exchange_step(struct exchange *x, struct span in, time_ns now)
 {
     switch ((enum exchange_state)x->state) {
     case EXCHANGE_HEAD:
-        return head_step(x, in, now);
+        return x->conn->side ? stream_step(x, now) : head_step(x, in, now);
     case EXCHANGE_AUTH:
         return auth_step(x, now);
     case EXCHANGE_FORWARD:

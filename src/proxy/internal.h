@@ -56,6 +56,7 @@ struct proxy_shard {
     size_t connections, idle_count;
     struct tls_client *tls; /* with the system's roots; made for the first https upstream */
     uint8_t *in;            /* READ_BYTES: the input of the step that runs */
+    uint8_t *h2_scratch;    /* H2_SCRATCH_BYTES for all HTTP/2 connections, made for the first */
     struct buf out;         /* heads that the step writes */
     struct buf text;        /* paths and lists being put together */
     int64_t date_second;
@@ -156,6 +157,7 @@ void upstream_release(struct exchange *x, bool reusable, time_ns now);
 #define CONN_STATES(X)                                           \
     X(IDLE)    /* no exchange; the next byte begins a request */ \
     X(REQUEST) /* x is there */                                  \
+    X(H2)      /* h2 is there, with a conn for each stream */    \
     X(LINGER)  /* answered and shut down; what still comes is thrown away */
 
 enum conn_state {
@@ -170,6 +172,8 @@ struct conn {
     struct proxy_service *service;
     struct stream *stream;
     struct exchange *x;
+    struct h2_link *h2;   /* an HTTP/2 connection */
+    struct h2_side *side; /* one stream of such a connection, which `stream` is */
     struct ev_timer timer;
     time_ns deadline; /* TIME_NEVER: none. The timer may run out earlier and looks here */
     struct proxy_arrival arrival;
@@ -180,6 +184,8 @@ struct conn {
     bool read_ended;                 /* the client has closed its side */
 };
 
+/* Without stream, not counted. NULL: no memory. */
+struct conn *conn_new(struct proxy_service *service, const struct proxy_arrival *arrival);
 void conn_ready(struct conn *c);
 void conn_deadline(struct conn *c, time_ns at);
 /* Frees it, its exchange and its upstream at once. abort: the client must not take this for a proper end. */
@@ -338,6 +344,9 @@ void count_auth(struct proxy_service *s, enum proxy_auth_result result, time_ns 
 void count_end(struct exchange *x, time_ns now);
 
 /* ---- answer.c: answers of our own, the access log ---------------------------------------------------- */
+
+#define ANSWER_ALLOW "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"
+#define ANSWER_TYPE "text/plain; charset=utf-8"
 
 /* Queues it: the exchange is in EXCHANGE_REPLY afterwards. FLOW_CLIENT_FAILED: it could not be sent. */
 enum flow answer(struct exchange *x, int status, struct span location, const char *sentence);

@@ -1,4 +1,4 @@
-/* proxy/proxy.h - a reverse proxy: HTTP/1.1 in, HTTP/1.1 to the upstream out
+/* proxy/proxy.h - a reverse proxy: HTTP/1.1 and HTTP/2 in, HTTP/1.1 to the upstream out
  *
  * The owner accepts connections (inside the tailnet, TLS already around them or not) and hands the streams
  * in; everything after that happens here. A request goes down one list of steps: parse, limits, path
@@ -150,10 +150,17 @@ void proxy_service_free(struct proxy_service *service);
  * old one. */
 void proxy_service_drain(struct proxy_service *service);
 
+enum proxy_protocol {
+    PROXY_HTTP1,
+    PROXY_HTTP2,   /* from the first byte */
+    PROXY_BY_ALPN, /* a TLS stream: HTTP/2 if "h2" was agreed */
+};
+
 /* How the connection came in. */
 struct proxy_arrival {
     struct ip_port peer;  /* the client, as the tunnel knows it */
     uint16_t listen_port; /* of ours */
+    uint8_t protocol;     /* enum proxy_protocol */
     bool tls;
     bool funnel; /* through the public ingress: no identity, other prefixes */
 };

@@ -1,7 +1,7 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "proxy/internal.h"
+#include "proxy/h2.h"
 
 /* ---- writing ------------------------------------------------------------------- */
 
@@ -135,6 +135,11 @@ static void gather_head(struct gather *g, const struct http_head *h, bool fields
     struct buf *out = &g->x->conn->service->shard->out;
 
     gather_flush(g);
+    if (g->to_client && g->x->conn->side) {
+        if (g->flow == FLOW_DONE && h2_send_head(g->x, h) != FLOW_DONE)
+            g->flow = FLOW_CLIENT_FAILED;
+        return;
+    }
     buf_clear(out);
     if (fields_only ? http_head_write_fields(h, out) : http_head_write(h, out))
         g->flow = g->to_client ? FLOW_CLIENT_FAILED : FLOW_UPSTREAM_FAILED; /* no memory */
@@ -185,6 +190,21 @@ static bool parse_request(struct gather *g, struct span *in, int *fault)
     return true;
 }
 
+/* The same of a stream of HTTP/2: one piece. */
+static enum flow read_stream(struct gather *g)
+{
+    struct conn *c = g->x->conn;
+    struct http1_event ev;
+
+    h2_next(c, &ev);
+    if (ev.kind == HTTP1_MORE)
+        return FLOW_BLOCKED;
+    request_event(g, &ev);
+    gather_flush(g); /* parts stand in the stream's buffer */
+    h2_taken(c, &ev);
+    return FLOW_MORE;
+}
+
 /* One read of the client, or what was read ahead of it. FLOW_MORE: bytes were used. */
 static enum flow read_request(struct gather *g, int *fault)
 {
@@ -232,7 +252,7 @@ enum flow pump_request(struct exchange *x, int *fault)
             gather_head(&g, x->request, false);
         x->head_sent = true;
         if (!x->request_done)
-            f = read_request(&g, fault);
+            f = x->conn->side ? read_stream(&g) : read_request(&g, fault);
         gather_flush(&g);
         if (g.flow != FLOW_DONE)
             return g.flow;
@@ -273,7 +293,7 @@ static enum http_body client_framing(const struct exchange *x)
         return HTTP_BODY_NONE; /* the question was a GET: its answer may have a body */
     if (b != HTTP_BODY_CHUNKED && b != HTTP_BODY_UNTIL_CLOSE)
         return b;
-    return x->client_minor ? HTTP_BODY_CHUNKED : HTTP_BODY_UNTIL_CLOSE;
+    return x->client_minor && !x->conn->side ? HTTP_BODY_CHUNKED : HTTP_BODY_UNTIL_CLOSE;
 }
 
 static enum flow response_head(struct gather *g)
@@ -342,10 +362,14 @@ static enum flow response_event(struct gather *g, const struct http1_event *ev)
         gather_body(g, (enum http_body)x->out_framing, ev->bytes);
         break;
     case HTTP1_TRAILERS:
-        if (x->out_framing != HTTP_BODY_CHUNKED)
+        if (x->out_framing != HTTP_BODY_CHUNKED && !x->conn->side)
             break;
-        gather_add(g, span_from_str("0\r\n"));
         trailers_filter(ev->trailers);
+        if (x->conn->side) {
+            h2_keep_trailers(x, ev->trailers);
+            break;
+        }
+        gather_add(g, span_from_str("0\r\n"));
         gather_head(g, ev->trailers, true);
         x->out_framing = HTTP_BODY_NONE;
         break;

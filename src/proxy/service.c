@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "proxy/internal.h"
+#include "proxy/h2.h"
 
 #define OUT_BYTES_MAX (HTTP_HEAD_TEXT_MAX + 1024)
 
@@ -54,6 +54,7 @@ void proxy_shard_free(struct proxy_shard *shard)
     buf_deinit(&shard->out);
     buf_deinit(&shard->text);
     free(shard->in);
+    free(shard->h2_scratch);
     free(shard);
 }
 
@@ -320,6 +321,8 @@ void proxy_service_drain(struct proxy_service *s)
     LIST_EACH (c, &s->conns, struct conn, link)
         if (c->state == CONN_IDLE)
             conn_close(c, false, now);
+        else if (c->state == CONN_H2)
+            h2_drain(c);
     if (list_empty(&s->conns))
         ev_task_post(&s->drained);
 }

@@ -62,7 +62,9 @@ static void serve(struct program *p, int fd)
     ip_port_parse(span_from_str("127.0.0.1:1"), &arrival.peer);
     s = plain;
     if (p->cert) {
-        struct tls_server_config config = { .identity = cert_identity(p->cert) };
+        arrival.protocol = PROXY_BY_ALPN;
+        static const char *const protocols[] = { "h2", "http/1.1", NULL };
+        struct tls_server_config config = { .identity = cert_identity(p->cert), .alpn = protocols };
 
         if (tls_server_stream(&s, p->tls, plain, &config)) {
             stream_close(plain);
