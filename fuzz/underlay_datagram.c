@@ -26,10 +26,12 @@ static struct {
     uint8_t last_txid[DISCO_TXID_BYTES];
 } world;
 
-static void on_wireguard(void *ctx, struct underlay_node *hint, const struct mspan *datagrams, size_t count,
-                         const struct underlay_source *source, time_ns now)
+static void on_wireguard(void *ctx, struct underlay *u, struct underlay_node *hint,
+                         const struct mspan *datagrams, size_t count, const struct underlay_source *source,
+                         time_ns now)
 {
     (void)ctx;
+    (void)u;
     (void)now;
     must(count > 0 && (hint != NULL) == source->relayed);
     for (size_t i = 0; i < count; i++)

@@ -49,6 +49,32 @@ static bool listen_address_ok(const char *text)
     return ip_port_parse(s, &parsed) && parsed.port > 0;
 }
 
+/* 0: none of its own, or one that the kernel chooses; 1: no port. */
+static int dedicated_port(const struct config_service *s, uint64_t *out)
+{
+    const char *text = s->dedicated_port;
+
+    *out = 0;
+    if (!set(text) || strcmp(text, "false") == 0 || strcmp(text, "true") == 0)
+        return 0;
+    return text_parse_u64(span_from_str(text), UINT16_MAX, out) && *out ? 0 : 1;
+}
+
+static void check_dedicated_port(struct config *c, size_t index)
+{
+    const struct config_service *s = &c->services[index];
+    uint64_t port, other;
+
+    if (dedicated_port(s, &port))
+        problem(c,
+                "service %s: dedicatedPort \"%s\" is no port: write true, false or a number from 1 to 65535",
+                s->name, s->dedicated_port);
+    for (size_t i = 0; i < index && port; i++)
+        if (dedicated_port(&c->services[i], &other) == 0 && other == port)
+            problem(c, "service %s: dedicatedPort %s is that of service %s too: give each its own", s->name,
+                    s->dedicated_port, c->services[i].name);
+}
+
 static void check_certificate(struct config *c, const struct config_service *s, const char *at)
 {
     bool both = set(s->certificate_file) && set(s->key_file);
@@ -184,6 +210,7 @@ void config_check(struct config *c, bool from_file)
         struct config_service *s = &c->services[i];
 
         check_service(c, s, i, named, from_file);
+        check_dedicated_port(c, i);
         for (size_t k = 0; k < i && set(s->name); k++)
             if (set(c->services[k].name) && strcmp(c->services[k].name, s->name) == 0)
                 problem(c, "service %s: duplicate service name", s->name);

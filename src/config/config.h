@@ -29,6 +29,7 @@ struct config_service {
     bool ephemeral;
     char *listen_address;
     bool plaintext;
+    char *dedicated_port; /* "": shares the sockets of the process; "true", or a number */
     char *certificate_file;
     char *key_file;
     bool recommended_proxy_headers;

@@ -234,6 +234,12 @@ static void yaml_faults_are_collected(void **state)
           "duplicate service name" },
         { "services:\n- &x {name: a, upstream: b, plaintext: true}\n- *x", "a service is a mapping" },
         { "services:\n- name: [a", "did not find expected" },
+        { "services:\n- {name: a, upstream: b, plaintext: true, dedicatedPort: 70000}",
+          "dedicatedPort \"70000\" is no port" },
+        { "services:\n- {name: a, upstream: b, plaintext: true, dedicatedPort: yes-please}", "is no port" },
+        { "services:\n- {name: a, upstream: b, plaintext: true, dedicatedPort: 4000}\n"
+          "- {name: c, upstream: b, plaintext: true, dedicatedPort: 4000}",
+          "dedicatedPort 4000 is that of service a too" },
         { "- a", "must be a mapping" },
         { "a: 1\n---\nb: 2\n", "only one document" },
     };

@@ -133,7 +133,8 @@ struct ev_datagram {
 struct ev_udp;
 typedef void ev_udp_fn(void *owner, struct ev_datagram *datagrams, size_t count, time_ns now);
 
-/* port 0: the kernel chooses. A missing family is not an error if the other is there. */
+/* port 0: the kernel chooses. A missing family is not an error if the other is there; -EADDRINUSE: the port
+ * is taken in one of them. */
 NODISCARD int ev_udp_open(struct ev_udp **out, struct ev_loop *loop, uint16_t port, ev_udp_fn *fn,
                           void *owner);
 void ev_udp_close(struct ev_udp *u);

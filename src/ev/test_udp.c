@@ -1,4 +1,8 @@
+#include <arpa/inet.h>
+#include <errno.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "check.h"
 #include "ev/internal.h"
@@ -55,6 +59,24 @@ static void segments_arrive_one_by_one(void **state)
     assert_int_equal(in.last_from.port, ev_udp_port(out.udp, true));
     ev_udp_close(in.udp);
     ev_udp_close(out.udp);
+    ev_loop_free(loop);
+}
+
+/* Half a pair would be found by nobody who looks for the other half. */
+static void a_port_that_is_taken_in_one_family_is_refused(void **state)
+{
+    (void)state;
+    struct sockaddr_in a = { .sin_family = AF_INET };
+    socklen_t len = sizeof(a);
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    struct receiver in = { 0 };
+    struct ev_loop *loop;
+
+    assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
+    assert_int_equal(ev_loop_new(&loop), 0);
+    assert_int_equal(ev_udp_open(&in.udp, loop, ntohs(a.sin_port), on_datagrams, &in), -EADDRINUSE);
+    close(fd);
     ev_loop_free(loop);
 }
 
@@ -135,6 +157,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(segments_arrive_one_by_one),
+        cmocka_unit_test(a_port_that_is_taken_in_one_family_is_refused),
         cmocka_unit_test(a_rebound_pair_keeps_its_port),
         cmocka_unit_test(sending_does_not_wake),
         cmocka_unit_test(the_owner_may_close_in_the_callback),

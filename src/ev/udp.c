@@ -217,6 +217,12 @@ static void socket_close(struct udp_socket *s)
     s->port = 0;
 }
 
+/* A family that the host lacks is no error. A port that somebody else has in one family is. */
+static bool port_is_taken(int r)
+{
+    return r == -EADDRINUSE || r == -EACCES;
+}
+
 int ev_udp_open(struct ev_udp **out, struct ev_loop *loop, uint16_t port, ev_udp_fn *fn, void *owner)
 {
     struct ev_udp *u = calloc(1, sizeof(*u));
@@ -231,9 +237,9 @@ int ev_udp_open(struct ev_udp **out, struct ev_loop *loop, uint16_t port, ev_udp
     u->slab = malloc((size_t)SLOTS * SLOT_BYTES); /* touched only as far as traffic fills it */
     r4 = u->slab ? socket_open(&u->v4, AF_INET, port) : -ENOMEM;
     r6 = u->slab ? socket_open(&u->v6, AF_INET6, port) : -ENOMEM;
-    if (r4 && r6) {
+    if ((r4 && r6) || port_is_taken(r4) || port_is_taken(r6)) {
         ev_udp_close(u);
-        return err_trace(r4);
+        return err_trace(r4 ? r4 : r6);
     }
     *out = u;
     return 0;

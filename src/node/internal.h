@@ -4,6 +4,7 @@
  *   shard.c     the machines of a thread and their callbacks
  *   node.c      life of a node: state on disk, control, netmap changes
  *   peer.c      one peer of one node, made when there is traffic
+ *   socket.c    the node's UDP sockets: the shard's, or its own
  *   tunnel.c    inner packets: in from WireGuard to the stack, out from the stack to WireGuard
  *   tsmp.c      IP protocol 99: ping, pong, disco key announcements, rejects
  *   service.c   what listens: SYN policy, TLS, the proxy, who-is
@@ -105,6 +106,8 @@ struct node_shard {
     unsigned index;
     struct ev_loop *loop;
     struct underlay *underlay;
+    struct host_view host; /* for sockets that are made later */
+    bool host_known;
     struct wireguard *wireguard;
     struct netstack *netstack;
     struct relay_shard *relays;
@@ -124,6 +127,7 @@ struct node_shard {
     /* What wireguard_receive is looking at; source NULL: nothing. */
     struct {
         const struct underlay_source *source;
+        struct underlay *underlay; /* by which it came; NULL: it was kept, or came to another shard */
         struct underlay_node *hint;
         struct span datagram;
         unsigned hops; /* shards that have looked at it before */
@@ -171,6 +175,7 @@ struct node {
     struct filter_local filter;
     struct wireguard_node *wireguard; /* NULL until there is a node key */
     struct underlay_node *underlay;
+    struct underlay *own_underlay; /* NULL: it shares the shard's sockets */
     struct relay_node *relay;
     uint16_t home_region;    /* where our relay connection is, or is being made */
     uint16_t home_announced; /* what control may tell peers: it has answered there */
@@ -228,6 +233,17 @@ void node_report_changed(struct node *n, unsigned what);
 /* A frame came from this region. Peers hear of a home only now: told earlier, one that is quick sends its
  * first handshake to a relay that does not know us yet, and waits five seconds for its retry. */
 void node_relay_heard(struct node *n, uint16_t region);
+
+/* socket.c: the node's UDP sockets */
+struct underlay *node_underlay(const struct node *n); /* its own, or the shard's */
+/* 0; 1: the port cannot be had, `why` says so; -errno. */
+NODISCARD int socket_open(struct node *n, const struct node_config *c, char why[NODE_WHY_BYTES]);
+void socket_close(struct node *n); /* after its underlay node */
+/* For every socket pair of the shard. */
+void sockets_each(struct node_shard *s, void (*fn)(struct underlay *u, const void *arg, time_ns now),
+                  const void *arg);
+/* shard.c. port 0: the kernel chooses. */
+NODISCARD int shard_underlay_new(struct node_shard *s, uint16_t port, struct underlay **out);
 
 /* relays.c: the node's relay connections */
 NODISCARD int relay_open(struct node *n);

@@ -137,7 +137,7 @@ static int data_path_up(struct node *n)
     n->local = (struct local_node) { .key = n->public_key, .shard = s, .node = slab_handle(&s->nodes, n) };
     r = wireguard_node_new(&n->wireguard, s->wireguard, &n->keys.node, n);
     if (!r)
-        r = underlay_node_new(&n->underlay, s->underlay, &n->keys.disco, &n->public_key, n);
+        r = underlay_node_new(&n->underlay, node_underlay(n), &n->keys.disco, &n->public_key, n);
     if (!r)
         r = relay_open(n);
     if (!r)
@@ -227,7 +227,7 @@ static void on_report(void *owner, struct control_report *out)
     struct node *n = owner;
     struct report_scratch *scratch = &n->shard->scratch;
     size_t count = 0;
-    const struct underlay_endpoint *endpoints = underlay_endpoints(n->shard->underlay, &count);
+    const struct underlay_endpoint *endpoints = underlay_endpoints(node_underlay(n), &count);
 
     secret_key_public(&n->keys.disco, &out->disco_key);
     for (size_t i = 0; i < count && i < COUNT_OF(scratch->endpoints); i++)
@@ -600,6 +600,8 @@ static int open_parts(struct node *n, const struct node_config *c, char why[NODE
     if (!r)
         r = keys_open(n, why);
     if (!r)
+        r = socket_open(n, c, why);
+    if (!r)
         r = service_open(n, c, why);
     if (!r)
         r = control_open(n, c, why);
@@ -651,6 +653,7 @@ void node_free(struct node *n)
     inner_streams_abort(n);
     service_close(n);
     data_path_down(n);
+    socket_close(n);
     netstack_node_remove(s->netstack, node_index(n));
     ev_timer_stop(&n->save_timer);
     ev_timer_stop(&n->expiry_timer);

@@ -84,6 +84,8 @@ struct node_config {
     const char *state_directory;
     struct ip_port listen;                   /* ip_is_none: every address of the node */
     const char *certificate_file, *key_file; /* NULL: plain HTTP */
+    bool own_udp;                            /* a pair of UDP sockets of its own, ... */
+    uint16_t own_udp_port;                   /* ... on this port; 0: the kernel chooses */
     bool suppress_whois;
     bool host_network_only; /* upstreams are never looked for on the tailnet */
     time_ns join_timeout;   /* after this long without a netmap it is reported as late; it keeps trying */

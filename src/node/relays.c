@@ -22,7 +22,7 @@ static void on_heard(void *ctx, uint16_t region, time_ns now)
 static void on_trouble(void *ctx, uint16_t region, time_ns now)
 {
     (void)region;
-    underlay_measure(((struct node *)ctx)->shard->underlay, now);
+    underlay_measure(node_underlay(ctx), now);
 }
 
 /* Whoever waits for this way goes on; which peers that is, is not worth a table. */

@@ -120,7 +120,8 @@ static void wg_send(void *ctx, struct wireguard_node *node, struct wireguard_pee
         if (underlay_send(p->underlay, message, message.len, kind_of(kind), ev_now(s->loop)))
             s->counters.send_failed++;
     } else if (s->arriving.source) {
-        underlay_reply(s->underlay, n->underlay, s->arriving.source, message);
+        underlay_reply(s->arriving.underlay ? s->arriving.underlay : node_underlay(n), n->underlay,
+                       s->arriving.source, message);
     }
 }
 
@@ -179,10 +180,15 @@ static const struct wireguard_ops wireguard_ops = {
 
 /* ---- underlay ------------------------------------------------------------------------------------- */
 
-static void ul_wireguard(void *ctx, struct underlay_node *hint, const struct mspan *datagrams, size_t count,
-                         const struct underlay_source *source, time_ns now)
+static void ul_wireguard(void *ctx, struct underlay *u, struct underlay_node *hint,
+                         const struct mspan *datagrams, size_t count, const struct underlay_source *source,
+                         time_ns now)
 {
-    tunnel_receive(ctx, hint, datagrams, count, source, now);
+    struct node_shard *s = ctx;
+
+    s->arriving.underlay = u;
+    tunnel_receive(s, hint, datagrams, count, source, now);
+    s->arriving.underlay = NULL;
 }
 
 static void ul_relay_send(void *ctx, struct underlay_node *node, uint16_t region, const struct public_key *to,
@@ -256,14 +262,15 @@ static void ul_peer_quiet(void *ctx, struct underlay_peer *peer, time_ns now)
     (void)now;
 }
 
-static void ul_report_changed(void *ctx, unsigned what, time_ns now)
+static void ul_report_changed(void *ctx, struct underlay *u, unsigned what, time_ns now)
 {
     struct node_shard *s = ctx;
     uint32_t index = 0;
 
     (void)now;
     for (struct node *n; (n = slab_next(&s->nodes, &index));)
-        node_report_changed(n, what);
+        if (node_underlay(n) == u)
+            node_report_changed(n, what);
 }
 
 static const struct underlay_ops underlay_ops = {
@@ -396,16 +403,21 @@ static void on_flush(struct ev_task *t, time_ns now)
     quiet_note(s, now);
 }
 
+int shard_underlay_new(struct node_shard *s, uint16_t port, struct underlay **out)
+{
+    struct underlay_config config = {
+        .ops = &underlay_ops, .ctx = s, .survey = s->process->survey, .port = port
+    };
+
+    return underlay_new(out, s->loop, &config);
+}
+
 static int open_machines(struct node_shard *s)
 {
     uint16_t port = s->process->config.udp_port;
     struct wireguard_config wireguard = {
         .ops = &wireguard_ops, .ctx = s, .shard = s->index, .shard_bits = s->process->shard_bits
     };
-    struct underlay_config underlay = { .ops = &underlay_ops,
-                                        .ctx = s,
-                                        .survey = s->process->survey,
-                                        .port = port ? (uint16_t)(port + s->index) : 0 };
     struct netstack_config netstack = { .ops = &netstack_ops, .ctx = s, .random = random_bytes };
     int r;
 
@@ -416,7 +428,7 @@ static int open_machines(struct node_shard *s)
     if (!r)
         r = netstack_new(&s->netstack, &netstack, ev_now(s->loop));
     if (!r)
-        r = underlay_new(&s->underlay, s->loop, &underlay);
+        r = shard_underlay_new(s, port ? (uint16_t)(port + s->index) : 0, &s->underlay);
     if (!r)
         r = relay_shard_open(s);
     if (!r)
@@ -502,19 +514,30 @@ static void check_relays(struct node_shard *s, time_ns now)
     }
 }
 
+static void tell_woke(struct underlay *u, const void *arg, time_ns now)
+{
+    (void)arg;
+    underlay_woke(u, now);
+}
+
+static void tell_host(struct underlay *u, const void *arg, time_ns now)
+{
+    underlay_set_host(u, arg, now);
+}
+
 static void on_slept(void *owner, time_ns slept, time_ns now)
 {
     struct node_shard *s = owner;
 
     log_info(NULL, "shard %u: the machine slept for %d s", s->index, (int)(slept / SEC));
-    underlay_woke(s->underlay, now);
+    sockets_each(s, tell_woke, NULL);
     check_relays(s, now);
 }
 
 void node_shard_set_host(struct node_shard *s, const struct host_view *view)
 {
-    time_ns now = ev_now(s->loop);
-
-    underlay_set_host(s->underlay, view, now);
-    check_relays(s, now);
+    s->host = *view;
+    s->host_known = true;
+    sockets_each(s, tell_host, view);
+    check_relays(s, ev_now(s->loop));
 }

@@ -102,6 +102,7 @@ void node_status_write(const struct node *n, struct json_writer *w, time_ns now)
     if (self && self->node.key_expiry)
         json_put_str(w, "keyExpiry", time_text_rfc3339(self->node.key_expiry / SEC * SEC, time));
     put_addresses(n, w);
+    json_put_u64(w, "udpPort", underlay_port(node_underlay(n), true));
     relay_status_write(n, w, now);
     put_control(n, w, now);
     put_peers(n, w, now);

@@ -307,7 +307,7 @@ static unsigned build_endpoints(struct underlay *u, time_ns now)
 static void report(struct underlay *u, unsigned changes, time_ns now)
 {
     if (changes && u->ops->report_changed)
-        u->ops->report_changed(u->ctx, changes, now);
+        u->ops->report_changed(u->ctx, u, changes, now);
 }
 
 /* The last of the machines has finished: one list for all, and whoever waited for it may call now. */

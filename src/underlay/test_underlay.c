@@ -80,12 +80,14 @@ static struct test_node *node_by_tag(uint32_t tag)
     return NULL;
 }
 
-static void on_wireguard(void *ctx, struct underlay_node *hint, const struct mspan *datagrams, size_t count,
-                         const struct underlay_source *source, time_ns now)
+static void on_wireguard(void *ctx, struct underlay *u, struct underlay_node *hint,
+                         const struct mspan *datagrams, size_t count, const struct underlay_source *source,
+                         time_ns now)
 {
     struct side *side = ctx;
 
     (void)now;
+    assert_ptr_equal(u, side->u);
     side->wireguard_calls++;
     side->wireguard_datagrams += count;
     assert_int_equal(hint != NULL, source->relayed);
@@ -194,11 +196,12 @@ static void peer_quiet(void *ctx, struct underlay_peer *peer, time_ns now)
     p->quiets++;
 }
 
-static void report_changed(void *ctx, unsigned what, time_ns now)
+static void report_changed(void *ctx, struct underlay *u, unsigned what, time_ns now)
 {
     struct side *side = ctx;
 
     (void)now;
+    assert_ptr_equal(u, side->u);
     side->reports++;
     side->last_report = what;
 }

@@ -100,7 +100,7 @@ static void flush_run(struct underlay *u, struct run *run, time_ns now)
     if (!run->count)
         return;
     u->counters.wireguard_in += run->count;
-    u->ops->on_wireguard(u->ctx, NULL, run->datagrams, run->count, &run->source, now);
+    u->ops->on_wireguard(u->ctx, u, NULL, run->datagrams, run->count, &run->source, now);
     run->count = 0;
 }
 
@@ -162,7 +162,7 @@ void underlay_relay_received(struct underlay_node *n, uint16_t region, const str
         u->counters.short_in++;
     } else {
         u->counters.wireguard_in++;
-        u->ops->on_wireguard(u->ctx, n, &packet, 1, &source, now);
+        u->ops->on_wireguard(u->ctx, u, n, &packet, 1, &source, now);
     }
 }
 

@@ -1,10 +1,10 @@
 /* underlay/underlay.h - outer addresses: the UDP sockets of a shard and the path to every peer
  *
- * One per shard. Owns the socket pair that all nodes of the shard share, tells STUN, disco and WireGuard
- * apart, answers and sends disco, keeps the best path per (node, peer) while there is traffic, measures
- * relay regions, and knows under which addresses the socket can be reached. It never looks inside
- * WireGuard, and it does not own relay connections: packets for a relay go out through an operation and
- * come in through underlay_relay_received().
+ * One per shard, and one for each node that wants sockets of its own. Owns a socket pair and tells STUN,
+ * disco and WireGuard apart, answers and sends disco, keeps the best path per (node, peer) while there is
+ * traffic, measures relay regions, and knows under which addresses the socket can be reached. It never looks
+ * inside WireGuard, and it does not own relay connections: packets for a relay go out through an operation
+ * and come in through underlay_relay_received().
  *
  * Peers just in time. A thousand nodes with a thousand peers each are a million pairs, and nearly all of
  * them never exchange a packet. So a pair costs one bit here (underlay_node_knows) until there is
@@ -62,8 +62,9 @@ enum underlay_path { UNDERLAY_PATH_RELAY, UNDERLAY_PATH_DIRECT };
 struct underlay_ops {
     /* WireGuard: a run of datagrams from one source; in place, until the call returns. hint: the node
      * whose relay connection brought it, NULL for UDP. Only a hint: see 13.4 in docs/protocol/disco.md. */
-    void (*on_wireguard)(void *ctx, struct underlay_node *hint, const struct mspan *datagrams, size_t count,
-                         const struct underlay_source *source, time_ns now);
+    void (*on_wireguard)(void *ctx, struct underlay *u, struct underlay_node *hint,
+                         const struct mspan *datagrams, size_t count, const struct underlay_source *source,
+                         time_ns now);
     /* One packet for a relay. region 0: the peer has no home, send where it was last heard, else at home. */
     void (*relay_send)(void *ctx, struct underlay_node *node, uint16_t region, const struct public_key *to,
                        struct span packet);
@@ -79,7 +80,7 @@ struct underlay_ops {
     /* The peer went quiet and holds no path state any more: the owner may free it if it likes (later). */
     void (*peer_quiet)(void *ctx, struct underlay_peer *peer, time_ns now);
     /* The set of endpoints, a home region or NetInfo changed. Spread what you send to control. */
-    void (*report_changed)(void *ctx, unsigned what, time_ns now);
+    void (*report_changed)(void *ctx, struct underlay *u, unsigned what, time_ns now);
 };
 
 /* One per process: relay regions are measured by one shard, and the others get its report. Any thread. */
