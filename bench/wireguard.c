@@ -52,7 +52,7 @@ static int64_t on_wall(void *ctx)
     return wall += SEC;
 }
 
-static const struct wireguard_ops ops = { on_send, on_unknown, on_peer, on_peer, on_peer, on_wall };
+static const struct wireguard_ops ops = { on_send, on_unknown, on_peer, on_peer, NULL, on_peer, on_wall };
 
 static double thread_ns(void)
 {

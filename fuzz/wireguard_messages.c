@@ -111,7 +111,8 @@ static int64_t on_wall(void *ctx)
     return 1700000000 * SEC + ((struct side *)ctx)->world->now;
 }
 
-static const struct wireguard_ops ops = { on_send, on_unknown, on_ready, on_given_up, on_deadline, on_wall };
+static const struct wireguard_ops ops = { on_send, on_unknown,  on_ready, on_given_up,
+                                          NULL,    on_deadline, on_wall };
 
 static void side_init(struct world *world, unsigned i)
 {

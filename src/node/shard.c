@@ -157,6 +157,13 @@ static void wg_given_up(void *ctx, struct wireguard_peer *peer)
               p->info->node.name.data);
 }
 
+static void wg_unanswered(void *ctx, struct wireguard_peer *peer)
+{
+    struct node_shard *s = ctx;
+
+    underlay_peer_doubt(((struct node_peer *)wireguard_peer_user(peer))->underlay, ev_now(s->loop));
+}
+
 static void wg_deadline_changed(void *ctx, struct wireguard_peer *peer)
 {
     (void)ctx;
@@ -174,6 +181,7 @@ static const struct wireguard_ops wireguard_ops = {
     .unknown_initiator = wg_unknown_initiator,
     .session_ready = wg_session_ready,
     .handshake_given_up = wg_given_up,
+    .unanswered = wg_unanswered,
     .deadline_changed = wg_deadline_changed,
     .wall_clock = wg_wall_clock,
 };

@@ -33,9 +33,11 @@ struct path_state {
     enum path_kind shown_kind; /* what the owner was told */
     struct ip_port shown_address;
     time_ns trust_until;
-    time_ns unanswered_at; /* first ping to best that has no pong yet; NO_TIME: none */
-    time_ns sent_at;       /* data; NO_TIME: none yet */
-    time_ns asked_at;      /* the peer sent a ping or a CallMeMaybe */
+    struct ip_port doubted;       /* carries no data; port 0: none */
+    time_ns doubted_until, doubt; /* doubt: how long this one lasts */
+    time_ns unanswered_at;        /* first ping to best that has no pong yet; NO_TIME: none */
+    time_ns sent_at;              /* data; NO_TIME: none yet */
+    time_ns asked_at;             /* the peer sent a ping or a CallMeMaybe */
     time_ns called_at;
     time_ns heartbeat_at, retry_at;
     time_ns round_at; /* no round before */
@@ -182,9 +184,15 @@ static struct path_state *wake(struct path *p, struct path_turn *t)
     return st;
 }
 
+static bool doubted(const struct path_state *st, const struct ip_port *address, time_ns now)
+{
+    return st->doubted.port && now < st->doubted_until && ip_port_equal(&st->doubted, address);
+}
+
 static bool trusted(const struct path_state *st, time_ns now)
 {
-    return st->best.port && st->trust_until != NO_TIME && now <= st->trust_until;
+    return st->best.port && st->trust_until != NO_TIME && now <= st->trust_until &&
+           !doubted(st, &st->best, now);
 }
 
 /* Tells the owner what became of the way packets go. Every verb ends here. */
@@ -451,7 +459,11 @@ static struct candidate *take_outstanding(struct path_state *st, const struct di
 /* Should this candidate, just proven, take the place of the best one? */
 static bool takes_over(const struct path_state *st, const struct candidate *c, time_ns now)
 {
-    if (is_best(st, c) || !trusted(st, now))
+    if (is_best(st, c))
+        return true;
+    if (doubted(st, &c->address, now))
+        return !st->best.port;
+    if (!trusted(st, now))
         return true;
     return path_lead(&(struct path_quality) { c->address.ip, c->latency_us },
                      &(struct path_quality) { st->best.ip, st->best_latency_us }) > PATH_GAIN_POINTS_MIN;
@@ -546,14 +558,19 @@ void path_doubt(struct path *p, struct path_turn *t)
 {
     struct path_state *st = p->state;
     struct candidate *c;
+    bool again;
 
     if (!st || !trusted(st, t->now) || !path_active(p, t->now))
         return;
+    again = ip_port_equal(&st->doubted, &st->best) && t->now - st->doubted_until < st->doubt;
+    st->doubt = again ? MIN(2 * st->doubt, PATH_DOUBT_MAX) : PATH_DOUBT_MIN;
+    st->doubted = st->best;
+    st->doubted_until = t->now + st->doubt;
     c = find(st, &st->best);
-    if (!c || !due(c->pinged_at, PATH_DOUBT, t->now))
-        return; /* a ping is under way that will tell */
-    st->trust_until = MIN(st->trust_until, t->now + PATH_DOUBT);
-    ping(p, c, t);
+    if (c && due(c->pinged_at, PATH_HEARTBEAT_RETRY, t->now))
+        ping(p, c, t);
+    round_of_pings(p, true, t); /* perhaps another address is better */
+    settle(p, t);
 }
 
 /* ---- time ---------------------------------------------------------------------------------- */

@@ -7,6 +7,7 @@
  *
  *   P1  Data goes to an address only after a pong for a ping that we sent to that address.
  *   P2  While a path is trusted, packets go there alone; while it is not, the relay gets them too.
+ *       Pongs make trust, but an address that was seen to carry pongs and no data has to wait for it.
  *   P3  No ping leaves unless we sent data within PATH_ACTIVE or the peer asked (CallMeMaybe).
  *   P4  A ping that arrives adds a candidate and nothing else.
  *   P5  Whatever the peer sends, at most PATH_CANDIDATES_MAX candidates with PATH_PINGS_MAX pings each.
@@ -37,8 +38,11 @@
 #define PATH_UPGRADE (60 * SEC)     /* ref: look for something better than a working path */
 #define PATH_GOOD_ENOUGH_US 5000    /* ref: at most so slow: do not look */
 #define PATH_CALL_GAP (500 * MSEC)  /* ours: CallMeMaybes closer than this do not lift PATH_PING_GAP */
-#define PATH_DOUBT (1 * SEC)        /* ours: somebody says the path may be dead: so long to prove it is not */
-#define PATH_GAIN_POINTS_MIN 5      /* ours (ref: 1): a trusted path is left only for a clear gain */
+#define PATH_DOUBT_MIN \
+    (30 * SEC) /* ours: an address that carries pongs but no data is not trusted so long, ... */
+#define PATH_DOUBT_MAX \
+    (5 * MINUTE)               /* ... doubled up to this each time that it is found so again soon after */
+#define PATH_GAIN_POINTS_MIN 5 /* ours (ref: 1): a trusted path is left only for a clear gain */
 #define PATH_NETMAP_CANDIDATES_MAX 24
 #define PATH_LEARNED_CANDIDATES_MAX 8 /* addresses it pinged us from; the oldest leaves */
 #define PATH_CANDIDATES_MAX (PATH_NETMAP_CANDIDATES_MAX + DISCO_ENDPOINTS_MAX + PATH_LEARNED_CANDIDATES_MAX)
@@ -123,8 +127,10 @@ void path_call_me_maybe_received(struct path *p, const struct ip_port *endpoints
 void path_unreachable(struct path *p, const struct ip_port *address,
                       struct path_turn *t); /* the kernel says so */
 void path_link_changed(struct path *p,
-                       struct path_turn *t);          /* our own addresses changed: prove everything again */
-void path_doubt(struct path *p, struct path_turn *t); /* data is not getting through */
+                       struct path_turn *t); /* our own addresses changed: prove everything again */
+/* Data is not getting through, whatever pongs say: the best address is not trusted for a while. What the peer
+ * sends us proves nothing about our direction, so only time ends a doubt. */
+void path_doubt(struct path *p, struct path_turn *t);
 
 /* ---- time ---------------------------------------------------------------------------------- */
 

@@ -357,26 +357,59 @@ static void an_unreachable_address_is_left_at_once(void **state)
     path_deinit(&w.path);
 }
 
-static void doubt_is_settled_within_a_second(void **state)
+static void doubt(struct world *w)
+{
+    struct path_turn t;
+
+    begin(w, &t);
+    path_doubt(&w->path, &t);
+    perform(w, &t);
+}
+
+/* Pongs come, data does not: pongs alone do not bring trust back. Found so again soon after, it lasts longer.
+ */
+static void an_address_that_carries_only_pongs_is_doubted(void **state)
 {
     (void)state;
     struct world w;
-    struct path_turn t;
+    time_ns hold = PATH_DOUBT_MIN;
 
     world_init(&w);
     add_link(&w, "192.0.2.1:41641", 3 * MSEC);
     publish(&w);
     run(&w, 11 * SEC, 100 * MSEC);
-    for (int dead = 0; dead <= 1; dead++) {
-        w.links[0].up = !dead;
-        w.now += PATH_DOUBT; /* away from the last heartbeat */
-        begin(&w, &t);
-        path_doubt(&w.path, &t);
-        assert_int_equal(t.ping_count, 1);
-        perform(&w, &t);
-        run(&w, 1100 * MSEC, 100 * MSEC);
-        assert_int_equal(path_kind(&w.path, w.now), dead ? PATH_RELAY : PATH_DIRECT);
+    for (int i = 0; i < 6; i++) {
+        assert_int_equal(path_kind(&w.path, w.now), PATH_DIRECT);
+        doubt(&w);
+        doubt(&w); /* said twice: once */
+        assert_int_equal(path_kind(&w.path, w.now), PATH_RELAY);
+        run(&w, hold - SEC, 100 * MSEC);
+        assert_true(send(&w).direct && send(&w).relay);
+        run(&w, 5 * SEC, 100 * MSEC);
+        hold = MIN(2 * hold, PATH_DOUBT_MAX);
     }
+    run(&w, 2 * PATH_DOUBT_MAX, SEC); /* all was well for long */
+    doubt(&w);
+    run(&w, PATH_DOUBT_MIN + 5 * SEC, 100 * MSEC);
+    assert_int_equal(path_kind(&w.path, w.now), PATH_DIRECT);
+    path_deinit(&w.path);
+}
+
+static void another_address_takes_over_from_a_doubted_one(void **state)
+{
+    (void)state;
+    struct world w;
+
+    world_init(&w);
+    add_link(&w, "192.0.2.1:41641", 3 * MSEC);
+    add_link(&w, "198.51.100.1:41641", 30 * MSEC);
+    publish(&w);
+    run(&w, 11 * SEC, 100 * MSEC);
+    assert_true(ip_port_equal(&w.last_address, &w.links[0].address));
+    doubt(&w);
+    run(&w, 6 * SEC, 100 * MSEC);
+    assert_int_equal(path_kind(&w.path, w.now), PATH_DIRECT);
+    assert_true(ip_port_equal(&w.last_address, &w.links[1].address));
     path_deinit(&w.path);
 }
 
@@ -786,7 +819,8 @@ int main(void)
         cmocka_unit_test(loss_is_not_taken_for_death),
         cmocka_unit_test(heartbeats_confirm_before_trust_lapses),
         cmocka_unit_test(an_unreachable_address_is_left_at_once),
-        cmocka_unit_test(doubt_is_settled_within_a_second),
+        cmocka_unit_test(an_address_that_carries_only_pongs_is_doubted),
+        cmocka_unit_test(another_address_takes_over_from_a_doubted_one),
         cmocka_unit_test(equal_candidates_do_not_oscillate),
         cmocka_unit_test(a_clearly_better_candidate_takes_over_within_a_minute),
         cmocka_unit_test(quality_is_speed_then_nearness_then_family),

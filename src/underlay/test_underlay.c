@@ -458,6 +458,7 @@ static void a_cut_path_is_replaced_by_the_relay_in_time(void **state)
     world_stop();
 }
 
+/* The link is cut: disco would notice in 6.5 s, whoever sees data lost says it earlier. */
 static void doubt_shortens_the_wait(void **state)
 {
     (void)state;
@@ -466,9 +467,9 @@ static void doubt_shortens_the_wait(void **state)
 
     talk(c.ab, c.a, c.ba, c.b, 10 * SEC);
     sim_cut("198.51.100.2", true);
-    sim_run(1500 * MSEC);
+    sim_run(500 * MSEC);
     underlay_peer_doubt(c.ab->peer, sim_now());
-    sim_run(1100 * MSEC);
+    assert_int_equal(c.ab->path, UNDERLAY_PATH_RELAY);
     before = c.b->got_relay;
     send_kind(c.ab, c.b, UNDERLAY_DATA);
     sim_run(100 * MSEC);
@@ -746,7 +747,9 @@ static void a_socket_that_refuses_is_replaced_but_not_for_ever(void **state)
 
     talk(c.ab, c.a, c.ba, c.b, 5 * SEC);
     sim_send_error(-EPERM);
-    assert_int_equal(send_kind(c.ab, c.b, UNDERLAY_DATA), 0); /* the relay has it */
+    relayed = 0;
+    assert_int_equal(send_kind(c.ab, c.b, UNDERLAY_DATA), 0);
+    assert_int_equal(relayed, 1); /* it did not get lost */
     assert_int_equal(underlay_counters_get(c.side_a->u)->rebinds, 0);
     sim_run(MSEC);
     assert_int_equal(underlay_counters_get(c.side_a->u)->rebinds, 1);

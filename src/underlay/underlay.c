@@ -240,7 +240,7 @@ int underlay_send(struct underlay_peer *p, struct span datagrams, size_t segment
     }
     if (route.direct)
         r = send_direct(p, &route.address, datagrams, segment, now);
-    route.relay |= kind == UNDERLAY_INITIATION || means_unreachable(r);
+    route.relay |= kind == UNDERLAY_INITIATION || (r && r != -EAGAIN);
     if (route.relay)
         send_relay(p, datagrams, segment);
     u->counters.sent_both += route.relay && route.direct;

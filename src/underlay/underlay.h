@@ -204,8 +204,8 @@ NODISCARD int underlay_send(struct underlay_peer *p, struct span datagrams, size
 void underlay_reply(struct underlay *u, struct underlay_node *node, const struct underlay_source *to,
                     struct span datagram);
 
-/* Data is not getting through (TCP repeats itself, a handshake is not answered): a direct path has one second
- * to prove that it is alive; then the relay carries copies. Call it as often as you like. */
+/* Data is not getting through (WireGuard has no answer). A direct path that answers pings may still lose it:
+ * the relay gets a copy of everything for PATH_DOUBT_MIN, longer each time that it comes again. */
 void underlay_peer_doubt(struct underlay_peer *p, time_ns now);
 
 /* A packet that a relay delivered to this node, in place. */

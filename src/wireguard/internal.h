@@ -27,6 +27,8 @@
 #define KEEPALIVE_TIMEOUT (10 * SEC)
 #define ERASE_AFTER_TIME (3 * REJECT_AFTER_TIME)
 #define HANDSHAKE_RETRIES_MAX 18 /* given up when one more is due: 20 initiations */
+#define UNHEARD_WITHIN \
+    (30 * SEC) /* ours: a new initiation so soon after one that we answered was not heard */
 #define INITIATION_INTERVAL_MIN (20 * MSEC)
 #define UNDER_LOAD_HOLD (1 * SEC)
 #define LONG_AGO (INT64_MIN / 4)
@@ -172,6 +174,7 @@ void timers_initiation_sent(struct wireguard_peer *p, time_ns now);
 void timers_initiation_delayed(struct wireguard_peer *p, time_ns until);
 void timers_keys_derived(struct wireguard_peer *p, time_ns now);
 void timers_handshake_done(struct wireguard_peer *p, time_ns now);
+void timers_unanswered(struct wireguard_peer *p); /* tells the owner */
 void timers_give_up(struct wireguard_peer *p, time_ns now);
 void settle(struct wireguard_peer *p, bool tell);
 

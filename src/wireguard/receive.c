@@ -87,17 +87,21 @@ static int accept_initiation(struct wireguard_peer *p, const struct initiation *
 {
     struct active *a = p->active;
     uint8_t message[RESPONSE_BYTES];
+    bool unheard; /* it has never used the key of our last response */
     int r;
 
     if (memcmp(in->timestamp, p->timestamp, TIMESTAMP_BYTES) <= 0)
         return WIREGUARD_E_OLD_INITIATION;
     if (a && now - a->initiation_received_at <= INITIATION_INTERVAL_MIN)
         return WIREGUARD_E_FLOOD;
+    unheard = a && a->next && now - a->initiation_received_at < UNHEARD_WITHIN;
     r = active_get(p);
     if (!r)
         r = answer(p, in, now, message);
     if (r)
         return r;
+    if (unheard)
+        timers_unanswered(p);
     a = p->active;
     memcpy(a->static_shared, shared, KEY_BYTES);
     a->has_static_shared = true;

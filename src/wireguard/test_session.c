@@ -306,8 +306,36 @@ static void silence_starts_a_new_handshake(void **state)
     sim_send(&sim->a);
     sim_run(sim, 14900 * MSEC);
     assert_int_equal(sim->a.sent[WIREGUARD_INITIATION], 1);
+    assert_int_equal(sim->a.unanswered, 0);
     sim_run(sim, 500 * MSEC);
     assert_int_equal(sim->a.sent[WIREGUARD_INITIATION], 2);
+    assert_int_equal(sim->a.unanswered, 1);
+    sim_free(sim);
+}
+
+/* Whose responses are lost learns it from the peer's next initiation, and says so before the next response.
+ */
+static void a_lost_response_is_noticed(void **state)
+{
+    (void)state;
+    struct sim *sim = sim_new(36);
+
+    sim->lose = lose_from_b;
+    sim_send(&sim->a);
+    sim_run(sim, 4 * SEC);
+    assert_int_equal(sim->b.sent[WIREGUARD_RESPONSE], 1);
+    assert_int_equal(sim->b.unanswered, 0);
+    sim_run(sim, 2 * SEC);
+    assert_int_equal(sim->b.sent[WIREGUARD_RESPONSE], 2);
+    assert_int_equal(sim->b.unanswered, 1);
+    sim->lose = NULL;
+    sim_run(sim, 10 * SEC);
+    assert_int_equal(sim->b.unanswered, 2); /* the second was lost as well */
+    sim_send(&sim->a);
+    sim_run(sim, 130 * SEC);
+    sim_send(&sim->a); /* a rekey is no second try */
+    sim_run(sim, SEC);
+    assert_int_equal(sim->b.unanswered, 2);
     sim_free(sim);
 }
 
@@ -524,6 +552,7 @@ int main(void)
         cmocka_unit_test(nobody_answers_and_we_give_up),
         cmocka_unit_test(keepalives_are_sparse),
         cmocka_unit_test(silence_starts_a_new_handshake),
+        cmocka_unit_test(a_lost_response_is_noticed),
         cmocka_unit_test(a_restarted_peer_is_found_again),
         cmocka_unit_test(an_answer_holds_back_our_own_initiation),
         cmocka_unit_test(unconfirmed_keys_replace_each_other),

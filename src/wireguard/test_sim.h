@@ -24,7 +24,7 @@ struct sim_side {
     bool make_unknown; /* unknown_initiator makes the peer */
     int staged;        /* packets that wait for a session */
     int staged_sent;   /* kept for the test */
-    int sent[4], ready, given_up, ticks, unknown;
+    int sent[4], ready, unanswered, given_up, ticks, unknown;
     int data, keepalives; /* received */
     time_ns sent_at[64];  /* of the first initiations */
     uint8_t last[4][160]; /* last message of each kind */
@@ -128,6 +128,14 @@ static inline void sim_on_ready(void *ctx, struct wireguard_peer *p)
         assert_int_equal(sim_seal(s), 0);
 }
 
+static inline void sim_on_unanswered(void *ctx, struct wireguard_peer *p)
+{
+    struct sim_side *s = ctx;
+
+    (void)p;
+    s->unanswered++;
+}
+
 static inline void sim_on_given_up(void *ctx, struct wireguard_peer *p)
 {
     struct sim_side *s = ctx;
@@ -164,8 +172,9 @@ static inline struct wireguard_peer *sim_on_unknown(void *ctx, struct wireguard_
     return s->make_unknown ? s->peer : NULL;
 }
 
-static const struct wireguard_ops sim_ops = { sim_on_send,     sim_on_unknown,  sim_on_ready,
-                                              sim_on_given_up, sim_on_deadline, sim_on_wall };
+static const struct wireguard_ops sim_ops = { sim_on_send,     sim_on_unknown,    sim_on_ready,
+                                              sim_on_given_up, sim_on_unanswered, sim_on_deadline,
+                                              sim_on_wall };
 
 static inline void sim_side_init(struct sim *sim, struct sim_side *s, uint8_t seed, unsigned shard)
 {

@@ -123,6 +123,18 @@ void timers_handshake_done(struct wireguard_peer *p, time_ns now)
     wireguard_of(p)->counters.handshakes_done++;
 }
 
+void timers_unanswered(struct wireguard_peer *p)
+{
+    struct wireguard *w = wireguard_of(p);
+
+    w->counters.unanswered++;
+    if (!w->ops->unanswered)
+        return;
+    w->busy++;
+    w->ops->unanswered(w->ctx, p);
+    w->busy--;
+}
+
 /* ---- what is due -------------------------------------------------------------- */
 
 void timers_give_up(struct wireguard_peer *p, time_ns now)
@@ -194,6 +206,8 @@ void wireguard_peer_tick(struct wireguard_peer *p, time_ns now)
         keepalive(p, now);
     silent = is_due(&a->silence_at, now);
     stale = is_due(&a->rekey_at, now);
+    if (silent)
+        timers_unanswered(p);
     if (silent || stale)
         wireguard_initiate(p, now);
     settle(p, true);

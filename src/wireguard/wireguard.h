@@ -89,6 +89,10 @@ struct wireguard_ops {
     /* Nobody answered for RekeyAttemptTime (20 initiations), or the handshake cannot be made: drop
      * what is staged. Do not initiate from here. */
     void (*handshake_given_up)(void *ctx, struct wireguard_peer *peer);
+    /* What we send seems not to arrive: data had no answer for KEEPALIVE_TIMEOUT + REKEY_TIMEOUT, or the peer
+     * shakes hands again as if our response was lost. The next message follows at once: try another path.
+     * Only report it: nothing here may be called from it. NULL: nobody wants to know. */
+    void (*unanswered)(void *ctx, struct wireguard_peer *peer);
     /* Set the peer's timer to wireguard_peer_deadline(). Called when the deadline came nearer or went
      * away (TIME_NEVER: the peer is idle), not when it moved back: an early tick is harmless. */
     void (*deadline_changed)(void *ctx, struct wireguard_peer *peer);
@@ -206,7 +210,7 @@ void wireguard_peer_facts(const struct wireguard_peer *p, time_ns now, struct wi
 struct wireguard_counters {
     uint64_t outcomes[WIREGUARD_OUTCOME_COUNT]; /* [0]: datagrams that were of use */
     uint64_t initiations_sent, responses_sent, cookies_sent, keepalives_sent;
-    uint64_t handshakes_done, handshakes_given_up;
+    uint64_t handshakes_done, handshakes_given_up, unanswered;
     uint64_t handshakes_delayed; /* initiations held back because too many were due at once */
     uint32_t nodes, peers, peers_active, indices;
 };
