@@ -1,14 +1,21 @@
 #include "base/base.h"
 
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 #define LINE_BYTES_MAX 2048
+#define CLEAR_ROW "\r\x1b[K" /* ECMA-48: erase in line */
 
 static _Atomic int threshold = LOG_INFO;
+
+static pthread_mutex_t footer_lock = PTHREAD_MUTEX_INITIALIZER;
+static _Atomic bool footer_shown;
+static char footer[LOG_FOOTER_BYTES]; /* under the lock */
 
 void log_set_level(enum log_level level)
 {
@@ -43,6 +50,40 @@ static void defuse(char *text, size_t len)
             text[i] = '?';
 }
 
+/* One write, so that lines of several threads do not mix. */
+static void put(const char *text, size_t len)
+{
+    if (write(STDERR_FILENO, text, len) < 0)
+        return; /* nowhere left to say it */
+}
+
+/* The line above the footer. */
+static void put_above(const char *line, size_t len)
+{
+    char text[sizeof(CLEAR_ROW) + LINE_BYTES_MAX + LOG_FOOTER_BYTES];
+    int n;
+
+    pthread_mutex_lock(&footer_lock);
+    n = snprintf(text, sizeof(text), "%s%.*s%s", footer_shown ? CLEAR_ROW : "", (int)len, line, footer);
+    put(text, (size_t)n);
+    pthread_mutex_unlock(&footer_lock);
+}
+
+void log_set_footer(const char *text)
+{
+    char row[sizeof(CLEAR_ROW) + LOG_FOOTER_BYTES];
+    int n;
+
+    pthread_mutex_lock(&footer_lock);
+    if (strncmp(footer, text ? text : "", sizeof(footer) - 1) != 0) {
+        snprintf(footer, sizeof(footer), "%s", text ? text : "");
+        n = snprintf(row, sizeof(row), CLEAR_ROW "%s", footer);
+        put(row, (size_t)n);
+        footer_shown = *footer;
+    }
+    pthread_mutex_unlock(&footer_lock);
+}
+
 void log_line(enum log_level level, const char *who, const char *fmt, ...)
 {
     char line[LINE_BYTES_MAX];
@@ -60,9 +101,10 @@ void log_line(enum log_level level, const char *who, const char *fmt, ...)
         n += MIN((size_t)text, sizeof(line) - 2 - n);
     defuse(line, n);
     line[n++] = '\n';
-    /* One write per line, so that lines of several threads do not mix. */
-    if (write(STDERR_FILENO, line, n) < 0)
-        return; /* nowhere left to say it */
+    if (footer_shown)
+        put_above(line, n);
+    else
+        put(line, n);
 }
 
 bool log_limit_pass(struct log_limit *limit, time_ns now, uint32_t *suppressed)

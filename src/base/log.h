@@ -18,6 +18,12 @@ bool log_enabled(enum log_level level);
 /* `who` names the node or part the line is about (NULL: the process). */
 void log_line(enum log_level level, const char *who, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
+/* A text that stays below the last line of a terminal: lines are written above it. At most LOG_FOOTER_BYTES,
+ * one row, no control bytes; NULL or "": none. Any thread; the caller knows that standard error is a
+ * terminal. */
+#define LOG_FOOTER_BYTES 512
+void log_set_footer(const char *text);
+
 #define log_error(who, ...) log_line(LOG_ERROR, who, __VA_ARGS__)
 #define log_warn(who, ...) log_line(LOG_WARN, who, __VA_ARGS__)
 #define log_info(who, ...) log_line(LOG_INFO, who, __VA_ARGS__)

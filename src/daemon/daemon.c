@@ -95,9 +95,9 @@ static void on_host(void *owner, const struct host_view *view, time_ns now)
  * again. Once, not a tick. */
 static void on_settled(struct ev_timer *t, time_ns now)
 {
-    (void)t;
     (void)now;
     memory_settle();
+    progress_settled(CONTAINER_OF(t, struct daemon, settled_timer));
 }
 
 static void on_stop_timer(struct ev_timer *t, time_ns now)
@@ -119,6 +119,7 @@ static void stop(struct daemon *d)
         return;
     }
     d->stopping = true;
+    progress_end(d);
     notify_stopping(d->notify);
     log_info(NULL, "stopping: requests under way may take %d s more", (int)(DAEMON_DRAIN / SEC));
     services_stop(d);
@@ -264,6 +265,7 @@ static int run(struct daemon *d, struct loaded *first)
     int r;
 
     d->started_at = ev_now(d->loop);
+    progress_init(d);
     ev_timer_init(&d->stop_timer, d->loop, on_stop_timer);
     ev_timer_init(&d->settled_timer, d->loop, on_settled);
     ev_timer_set(&d->settled_timer, d->started_at + DAEMON_SETTLED);

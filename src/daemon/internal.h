@@ -159,8 +159,9 @@ struct daemon {
     struct admin *admin;
     struct notify *notify;
     char *socket_path;
-    time_ns started_at;
-    bool stopping;
+    time_ns started_at, bringing_up_since;
+    bool stopping, bringing_up, terminal;
+    struct ev_task progress;
     struct ev_timer stop_timer, settled_timer;
     int exit_status;
 };
@@ -200,6 +201,17 @@ void reload_on_signal(struct daemon *d);
 
 /* Lines as an array of strings. */
 void json_put_lines(struct json_writer *w, const char *key, struct span lines);
+
+/* ---- progress.c -------------------------------------------------------------------------------- */
+
+void progress_init(struct daemon *d);
+void progress_begin(struct daemon *d);   /* services were told to start */
+void progress_changed(struct daemon *d); /* one of them said something */
+void progress_settled(struct daemon *d); /* they have had their time */
+void progress_end(struct daemon *d);
+/* "51 of 57 up; waiting: wiki (login: https://...), git (approval)", at most `width` columns. False: all are
+ * up. */
+bool progress_text(const struct daemon *d, size_t width, char *out, size_t size);
 
 /* ---- admin.c: the Unix socket ---------------------------------------------------------------- */
 

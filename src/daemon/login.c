@@ -33,6 +33,7 @@ void login_show(const char *service, const char *url)
     qr = QRcode_encodeString(url, 0, QR_ECLEVEL_L, QR_MODE_8, 1);
     if (!qr)
         return;
+    log_set_footer(NULL); /* the caller has it drawn again */
     print_code(qr);
     QRcode_free(qr);
 }

@@ -124,6 +124,7 @@ static void say(struct daemon_service *s, enum node_state state, const char *sen
     s->sentence = text_dup(span_from_str(sentence));
     if (entered && s->daemon->notify)
         notify_services(s->daemon->notify);
+    progress_changed(s->daemon);
 }
 
 /* The one that still has the folder that this one wants; NULL: it is free. */
@@ -212,6 +213,7 @@ static void on_auth_url(struct daemon_service *s, const struct letter *l)
 {
     free(s->auth_url);
     s->auth_url = l->len ? text_dup(span_make(l->text, l->len)) : NULL;
+    progress_changed(s->daemon);
     if (s->auth_url)
         login_show(s->name, s->auth_url);
 }
@@ -382,6 +384,7 @@ int services_apply(struct daemon *d, struct loaded *next, const struct config_di
             service_change(new[diff->changes[i].after], diff->changes[i].cost);
     loaded_unref(before);
     free(new);
+    progress_begin(d);
     return 0;
 }
 

@@ -53,6 +53,8 @@ static inline void world_init(struct world *w)
     services_init(&w->d);
     buf_init(&w->d.change_log, 1 << 16);
     assert_int_equal(ev_loop_new(&w->d.loop), 0);
+    progress_init(&w->d);
+    w->d.terminal = false;
     w->d.argc = 3;
     w->d.argv = w->argv;
     w->d.shards = w->shards;
@@ -81,6 +83,7 @@ static inline void world_deinit(struct world *w)
         letter_free(l);
     for (size_t i = 0; i < WORLD_SHARDS; i++)
         ev_mailbox_free(w->shards[i].mailbox);
+    progress_end(&w->d);
     services_deinit(&w->d);
     ev_loop_free(w->d.loop);
     buf_deinit(&w->d.change_log);
