@@ -42,8 +42,15 @@ static void drain(struct ev_mailbox *m)
 
 void mailboxes_drain(struct ev_loop *loop)
 {
-    LIST_EACH (m, &loop->mailboxes, struct ev_mailbox, link)
-        drain(m);
+    struct list todo;
+
+    /* A letter may free or make other mailboxes: each is back in the loop's list before it is read. */
+    list_init(&todo);
+    list_splice_back(&todo, &loop->mailboxes);
+    for (struct list *link; (link = list_pop_front(&todo));) {
+        list_push_back(&loop->mailboxes, link);
+        drain(LIST_ENTRY(link, struct ev_mailbox, link));
+    }
 }
 
 void ev_mailbox_free(struct ev_mailbox *m)

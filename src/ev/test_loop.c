@@ -208,6 +208,39 @@ static void on_answer(void *owner, int status, const struct ip *addresses, size_
     ev_loop_stop(loop);
 }
 
+static void free_the_other(void *owner, struct ev_letter *letter, time_ns now)
+{
+    struct ev_mailbox **other = owner;
+
+    (void)letter;
+    (void)now;
+    ev_mailbox_free(*other);
+    *other = NULL;
+}
+
+static void never(void *owner, struct ev_letter *letter, time_ns now)
+{
+    (void)owner;
+    (void)letter;
+    (void)now;
+    fail();
+}
+
+/* A letter may be the end of the object that owns the next mailbox. */
+static void a_letter_may_free_another_mailbox(void **state)
+{
+    (void)state;
+    struct ev_letter letter = { 0 };
+    struct ev_mailbox *first, *next;
+
+    assert_int_equal(ev_mailbox_new(&first, loop, free_the_other, &next), 0);
+    assert_int_equal(ev_mailbox_new(&next, loop, never, NULL), 0);
+    ev_mailbox_post(first, &letter);
+    assert_int_equal(ev_loop_turn(loop, SEC), 0);
+    assert_null(next);
+    ev_mailbox_free(first);
+}
+
 static void names_are_answered_from_the_loop(void **state)
 {
     (void)state;
@@ -297,6 +330,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_stopped_io_is_silent, set_up, tear_down),
         cmocka_unit_test_setup_teardown(reads_and_ends_are_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(letters_of_a_thread_arrive_in_order, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_letter_may_free_another_mailbox, set_up, tear_down),
         cmocka_unit_test_setup_teardown(names_are_answered_from_the_loop, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_sleep_of_the_machine_is_told_once_at_the_next_wake_up, set_up,
                                         tear_down),
