@@ -9,9 +9,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 
     buf_init(&c.problems, 1 << 18);
     buf_init(&c.notices, 1 << 18);
-    if (yaml_load_text(&c, "fuzz.yaml", span_make(data, len)) == 0)
+    c.mode = CONFIG_STRICT;
+    must(process_init(&c) == 0);
+    if (yaml_load_text(&c, "fuzz.yaml", span_make(data, len)) == 0 && meaning_apply(&c, true) == 0 &&
+        environment_apply(&c, "fuzz", NULL) == 0)
         config_check(&c, true);
-    must(c.service_count <= CONFIG_SERVICES_MAX);
+    faults_tell(&c);
+    must(c.service_count <= CONFIG_SERVICES_MAX && !c.faults);
+    must(!c.problem_count == !c.problems.len);
     config_free(&c);
     return 0;
 }

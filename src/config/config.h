@@ -15,6 +15,20 @@
 #define CONFIG_SERVICES_MAX 4096
 #define CONFIG_LIST_MAX 256 /* entries of one list option */
 #define CONFIG_PROBLEMS_MAX 200
+#define CONFIG_FILES_MAX 1024      /* one file and all that it includes */
+#define CONFIG_INCLUDE_DEPTH_MAX 8 /* files that include each other */
+#define CONFIG_DEPTH_MAX 32        /* lists and mappings inside each other */
+#define CONFIG_NODES_MAX 100000    /* values in one file */
+#define CONFIG_KEYS_MAX 256        /* in one mapping */
+
+/* Where in the files something was said. */
+struct config_place {
+    bool set;        /* somebody said it */
+    bool bad;        /* and it was no good: one fault is enough */
+    uint16_t file;   /* index in config.files */
+    uint16_t column; /* from 1 */
+    uint32_t line;   /* from 1; 0: on the command line */
+};
 
 struct config_list {
     char **items; /* each owned */
@@ -35,7 +49,8 @@ struct config_service {
     bool recommended_proxy_headers;
     struct config_list prefixes;
     bool strip_prefix;
-    struct config_list upstream_headers; /* "Name: value" */
+    struct config_list upstream_headers;      /* "Name: value"; those from files too */
+    struct config_list upstream_header_files; /* "Name: path" */
     bool insecure_https;
     bool upstream_allow_insecure_ciphers;
     char *prefix_match;
@@ -58,8 +73,13 @@ struct config_service {
     char *control_url; /* filled in */
     struct config_list tags;
     bool verbose;
-    int line; /* in the file; 0: from the command line */
+    /* Below: nothing that a user writes. */
+    struct config_place place;   /* of the service in its file */
+    bool listed;                 /* by a -service flag */
+    struct config_place *places; /* of each option; only while loading */
 };
+
+struct config_fault;
 
 struct config {
     struct config_service *services;
@@ -68,9 +88,19 @@ struct config {
     char *socket_path;    /* filled in */
     char *control_url;    /* of services that name none: TS_URL, TS_CONTROL_URL, or the hosted service */
     char *base_directory; /* of all state */
-    struct buf problems;  /* one line each; empty: the configuration is good */
+    bool old_yaml_defaults;
+    bool expand_environment;
+    char **files; /* that were read, the first is that of -config */
+    size_t file_count;
+    struct buf problems; /* one line each; empty: the configuration is good */
     unsigned problem_count;
     struct buf notices; /* lines to log at the start: what changes meaning, what is ignored */
+    /* While loading. */
+    unsigned mode;
+    bool unread; /* not everything was read: nothing follows from what is missing */
+    struct config_fault *faults;
+    size_t fault_count;
+    struct config_place *places; /* of each option of the process */
 };
 
 /* What it takes to go over to another value; the column `change` of options.def. The worst one first: a
@@ -99,6 +129,13 @@ enum config_outcome {
 /* argv[0] is the program's name (it decides the default state folder). 0, an outcome above, -ENOMEM.
  * Whatever is returned, *out is to be freed. */
 NODISCARD int config_load(struct config *out, int argc, char *const *argv);
+
+/* How much is looked at. */
+enum config_mode {
+    CONFIG_STRICT = 1, /* what would only be ignored is wrong: unknown keys, prefixes that match nothing */
+    CONFIG_FILES = 2,  /* certificates and their keys are read and compared */
+};
+NODISCARD int config_load_mode(struct config *out, int argc, char *const *argv, unsigned mode);
 void config_free(struct config *c); /* wipes secrets */
 
 /* ---- what a reload has to do ------------------------------------------------------- */
@@ -132,6 +169,9 @@ NODISCARD int config_usage(struct buf *out, const char *program);
 /* Everything about one option, by the name of its flag or key. 0, 1: there is none, -ENOMEM. */
 NODISCARD int config_option_help(struct buf *out, const char *name);
 const char *config_option_nearest(const char *name); /* static; NULL: nothing is near */
+
+/* listenAddr: ":443", ":https", "100.64.0.1:80"; the zero address is every address. False: it is none. */
+bool config_listen(const char *text, struct ip_port *out);
 
 /* Where `manytails status` finds the process when nobody says: the same rules as config_load. NULL: no
  * memory. */

@@ -36,6 +36,7 @@ static bool same_value(const struct option *o, const void *a, const void *b)
     case OPTION_DURATION:
         return *(const time_ns *)x == *(const time_ns *)y;
     case OPTION_LIST:
+    case OPTION_TAGS:
     case OPTION_HEADERS:
         return same_list(x, y);
     }

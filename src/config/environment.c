@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #define HOSTED_CONTROL_URL "https://controlplane.tailscale.com"
-#define AUTH_KEY_FILE_BYTES_MAX 4096
 
 static const char *first_set(const char *const *names)
 {
@@ -112,50 +111,6 @@ static int state_directories(struct config *c, bool listed)
     return 0;
 }
 
-/* The key in the file, blanks at both ends removed. */
-static char *read_auth_key(struct config *c, const struct config_service *s)
-{
-    char text[AUTH_KEY_FILE_BYTES_MAX + 1];
-    FILE *f = fopen(s->auth_key_path, "re");
-    char *key = NULL;
-    size_t n;
-
-    if (!f) {
-        problem(c, "service %s: authkeyPath \"%s\": %s", s->name, s->auth_key_path, err_text(errno));
-        return NULL;
-    }
-    n = fread(text, 1, sizeof(text), f);
-    fclose(f);
-    struct span trimmed = text_trim(span_make(text, n));
-    if (n > AUTH_KEY_FILE_BYTES_MAX || !trimmed.len)
-        problem(c, "service %s: authkeyPath \"%s\": %s", s->name, s->auth_key_path,
-                trimmed.len ? "too long for an auth key" : "the file is empty");
-    else
-        key = text_dup(trimmed);
-    explicit_bzero(text, sizeof(text));
-    return key;
-}
-
-static int auth_keys(struct config *c)
-{
-    static const char *const names[] = { "TS_AUTHKEY", "TS_AUTH_KEY", NULL };
-    const char *common = first_set(names);
-
-    for (size_t i = 0; i < c->service_count; i++) {
-        struct config_service *s = &c->services[i];
-
-        if (*s->auth_key_path)
-            s->auth_key = read_auth_key(c, s);
-        else if (common && !(s->auth_key = text_dup(span_from_str(common))))
-            return -ENOMEM;
-        if (s->auth_key && (text_starts_with(span_from_str(s->auth_key), "tskey-client-") ||
-                            text_starts_with(span_from_str(s->auth_key), "hskey-client-")))
-            problem(c, "service %s: OAuth client secrets are not supported by this version: give an auth key",
-                    s->name);
-    }
-    return 0;
-}
-
 static int control_urls(struct config *c)
 {
     for (size_t i = 0; i < c->service_count; i++) {
@@ -187,7 +142,5 @@ int environment_apply(struct config *c, const char *argv0, const char *state_fla
             return -ENOMEM;
     }
     int r = control_urls(c);
-    if (!r)
-        r = state_directories(c, state_flag != NULL);
-    return r ? r : auth_keys(c);
+    return r ? r : state_directories(c, state_flag != NULL);
 }

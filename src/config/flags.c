@@ -10,12 +10,13 @@
 /* What the command line said, before it is known which mode it is. */
 struct command_line {
     struct config *c;
-    struct config_service *legacy; /* flags of a single service collect here */
+    struct config_service *legacy;         /* flags of a single service collect here */
+    const struct config_service *pristine; /* everything at its default */
     const char *config_path;
     const char *state_flag;
-    bool legacy_flags;  /* -name or a positional argument */
-    bool service_flags; /* a per-service flag other than -name and -stateDir */
-    unsigned services;  /* -service flags seen */
+    bool legacy_flags; /* -name or a positional argument */
+    char ignored[256]; /* names of per-service flags other than -name and -stateDir */
+    unsigned services; /* -service flags seen */
     bool bad;
 };
 
@@ -27,22 +28,40 @@ static void bad_flag(struct command_line *l, const char *text, struct span what)
 
 /* ---- -service "key=value,..." ------------------------------------------------------ */
 
-/* Takes the next piece of a list off its front; "\\," is a comma of the value. *more: a comma followed, so
- * there is another piece, be it empty. False: longer than the room. */
-static bool next_piece(struct span *rest, char *out, size_t size, bool *more)
+/* Takes the next piece of a list off its front. A comma of the value is written "\\,", or the whole value
+ * stands in quotes. *more: a comma followed, so there is another piece, be it empty. NULL: done, else what is
+ * wrong. */
+static const char *next_piece(struct span *rest, char *out, size_t size, bool *more)
 {
     size_t n = 0, i = 0;
+    char quote = 0;
+    bool fresh = false; /* right behind the first '=' */
+    bool equals = false;
 
-    for (; i < rest->len && rest->data[i] != ','; i++) {
-        if (rest->data[i] == '\\' && i + 1 < rest->len && rest->data[i + 1] == ',')
-            i++;
-        if (n + 1 < size)
-            out[n++] = (char)rest->data[i];
+    for (; i < rest->len && (quote || rest->data[i] != ','); i++) {
+        char c = (char)rest->data[i];
+
+        if (c == '\\' && i + 1 < rest->len &&
+            (rest->data[i + 1] == ',' || (quote && (char)rest->data[i + 1] == quote)))
+            c = (char)rest->data[++i];
+        else if (quote && c == quote) {
+            quote = 0;
+            continue;
+        } else if (fresh && (c == '"' || c == '\'')) {
+            quote = c;
+            fresh = false;
+            continue;
+        }
+        fresh = (c == '=' && !equals) || (fresh && c == ' ');
+        equals |= c == '=';
+        if (n + 1 == size)
+            return "a -service value is longer than 4095 bytes";
+        out[n++] = c;
     }
     out[n] = 0;
     *more = i < rest->len;
     *rest = span_slice(*rest, i + 1, rest->len);
-    return i < size;
+    return quote ? "a quote in a -service value is not closed" : NULL;
 }
 
 static int service_pair(struct command_line *l, struct config_service *s, struct span piece)
@@ -50,7 +69,7 @@ static int service_pair(struct command_line *l, struct config_service *s, struct
     const uint8_t *equals = piece.len ? memchr(piece.data, '=', piece.len) : NULL;
     const struct option *o;
     struct span key, value;
-    const char *why = "";
+    struct option_fault why;
     int r;
 
     if (!equals) {
@@ -77,28 +96,30 @@ static int service_pair(struct command_line *l, struct config_service *s, struct
                 near ? " (did you mean \"" : "", near ? near : "", near ? "\"?)" : "");
         return 1;
     }
+    s->places[o - options] = (struct config_place) { .set = true };
     r = option_set(o, s, value, FROM_KEY, &why);
     if (r > 0)
-        problem(l->c, "setting %.*s: %s: \"%.*s\"", (int)key.len, key.data, why, (int)value.len,
-                value.len ? (const char *)value.data : "");
+        problem(l->c, "setting %.*s: %s: \"%.*s\"%s%s", (int)key.len, key.data, why.what, (int)value.len,
+                value.len ? (const char *)value.data : "", *why.instead ? ": " : "", why.instead);
     return r;
 }
 
 static int add_service(struct command_line *l, struct span text)
 {
-    struct config_service *s = config_add_service(l->c);
+    struct config_service *s = config_add_service(l->c, l->pristine);
     char piece[4096];
     bool more = true;
 
     if (!s)
-        return -ENOMEM;
-    s->line = -1; /* from a -service flag */
+        return l->c->problem_count ? 0 : -ENOMEM;
+    s->listed = true;
     l->services++;
     while (more) {
+        const char *fault = next_piece(&text, piece, sizeof(piece), &more);
         int r;
 
-        if (!next_piece(&text, piece, sizeof(piece), &more)) {
-            bad_flag(l, "a -service value is longer than 4095 bytes", SPAN_NONE);
+        if (fault) {
+            bad_flag(l, fault, SPAN_NONE);
             return 0;
         }
         r = service_pair(l, s, text_trim(span_from_str(piece)));
@@ -115,26 +136,33 @@ static int add_service(struct command_line *l, struct span text)
 
 /* ---- flags ---------------------------------------------------------------------------- */
 
+static void note_service_flag(struct command_line *l, const struct option *o)
+{
+    size_t n = strlen(l->ignored);
+
+    snprintf(l->ignored + n, sizeof(l->ignored) - n, "%s-%s", n ? ", " : "", o->flag);
+}
+
 static int set_flag(struct command_line *l, const struct option *o, struct span name, struct span value)
 {
-    const char *why = "";
-    int r =
-        option_set(o, o->scope == OPTION_PROCESS ? (void *)l->c : (void *)l->legacy, value, FROM_FLAG, &why);
+    bool process = o->scope == OPTION_PROCESS;
+    struct option_fault why;
+    int r = option_set(o, process ? (void *)l->c : (void *)l->legacy, value, FROM_FLAG, &why);
 
     if (r > 0) {
-        problem(l->c, "invalid value \"%.*s\" for flag -%.*s: %s", (int)value.len,
-                value.len ? (const char *)value.data : "", (int)name.len, name.data, why);
+        problem(l->c, "invalid value \"%.*s\" for flag -%.*s: %s%s%s", (int)value.len,
+                value.len ? (const char *)value.data : "", (int)name.len, name.data, why.what,
+                *why.instead ? ": " : "", why.instead);
         l->bad = true;
         return 0;
     }
+    (process ? l->c->places : l->legacy->places)[o - options] = (struct config_place) { .set = true };
     if (span_equal_str(name, "name"))
         l->legacy_flags = true;
-    else if (o->scope == OPTION_SERVICE && !span_equal_str(name, "stateDir"))
-        l->service_flags = true;
+    else if (!process && !span_equal_str(name, "stateDir"))
+        note_service_flag(l, o);
     return r;
 }
-
-enum { FLAG_OK, FLAG_NEXT, FLAG_STOP };
 
 static bool flag_is_bool(struct span name)
 {
@@ -204,7 +232,7 @@ static int parse_flag(struct command_line *l, int argc, char *const *argv, int *
 /* Flags up to the first argument that is none; then the destination. */
 static int parse_arguments(struct command_line *l, int argc, char *const *argv)
 {
-    const char *why;
+    struct option_fault why;
     int i = 1, r;
 
     for (; i < argc && argv[i][0] == '-' && argv[i][1]; i++) {
@@ -243,9 +271,11 @@ static int choose_mode(struct command_line *l)
                 "cannot mix -service flag with legacy single-service flags; use -service for all services");
     if (c->problem_count)
         return 0;
-    if ((l->config_path || l->services) && l->service_flags)
-        notice(c, "flags of a single service are ignored next to %s; set them per service",
-               l->config_path ? "-config" : "-service");
+    if ((l->config_path || l->services) && *l->ignored)
+        doubt_at(c, CONFIG_NO_PLACE, "%s: ignored next to %s: write %s", l->ignored,
+                 l->config_path ? "-config" : "-service",
+                 l->config_path ? "it in the file, for all services under \"defaults\""
+                                : "it in each -service");
     if (l->config_path) {
         r = yaml_load(c, l->config_path);
         if (r && r != -ENOMEM)
@@ -254,36 +284,54 @@ static int choose_mode(struct command_line *l)
     }
     if (l->services)
         return 0;
-    s = config_add_service(c);
-    if (!s)
-        return -ENOMEM;
-    service_free(s);
-    *s = *l->legacy;
-    *l->legacy = (struct config_service) { 0 };
-    return 0;
+    s = config_add_service(c, l->legacy);
+    return s ? 0 : -ENOMEM;
+}
+
+/* Everything after the command line was understood. */
+static int complete(struct command_line *l, const char *argv0)
+{
+    bool many = l->config_path || l->services;
+    int r = choose_mode(l);
+
+    /* A file that cannot be read, or modes that exclude each other, leave nothing to look at. */
+    if (!r && (!l->c->problem_count || l->c->file_count))
+        r = meaning_apply(l->c, l->config_path != NULL);
+    if (!r && (!l->c->problem_count || l->c->file_count))
+        r = environment_apply(l->c, argv0, many ? l->legacy->state_directory : NULL);
+    if (!r && (!l->c->problem_count || l->c->file_count)) {
+        r = secrets_read(l->c);
+        config_check(l->c, l->config_path != NULL);
+    }
+    return r;
+}
+
+int config_load_mode(struct config *c, int argc, char *const *argv, unsigned mode)
+{
+    struct config_service legacy = { 0 }, pristine = { 0 };
+    struct command_line l = { .c = c, .legacy = &legacy, .pristine = &pristine };
+    int r;
+
+    *c = (struct config) { .mode = mode };
+    buf_init(&c->problems, 1 << 18);
+    buf_init(&c->notices, 1 << 18);
+    r = process_init(c);
+    if (!r)
+        r = service_init(&legacy);
+    if (!r)
+        r = service_init(&pristine);
+    if (!r)
+        r = parse_arguments(&l, argc, argv);
+    if (!r)
+        r = complete(&l, argc ? argv[0] : "manytails");
+    service_free(&legacy);
+    service_free(&pristine);
+    faults_tell(c);
+    places_free(c);
+    return r ? r : c->problem_count ? CONFIG_INVALID : 0;
 }
 
 int config_load(struct config *c, int argc, char *const *argv)
 {
-    struct config_service legacy;
-    struct command_line l = { .c = c, .legacy = &legacy };
-    int r;
-
-    *c = (struct config) { 0 };
-    buf_init(&c->problems, 1 << 18);
-    buf_init(&c->notices, 1 << 18);
-    r = service_init(&legacy);
-    if (!r)
-        r = parse_arguments(&l, argc, argv);
-    if (!r)
-        r = choose_mode(&l);
-    if (!r && !c->problem_count) {
-        const char *state = l.config_path || l.services ? legacy.state_directory : NULL;
-
-        r = environment_apply(c, argc ? argv[0] : "manytails", state);
-        if (!r)
-            config_check(c, l.config_path != NULL);
-    }
-    service_free(&legacy);
-    return r ? r : c->problem_count ? CONFIG_INVALID : 0;
+    return config_load_mode(c, argc, argv, 0);
 }

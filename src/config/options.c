@@ -1,7 +1,7 @@
 #include "config/internal.h"
 
+#include <ctype.h>
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -60,20 +60,43 @@ const struct feature *feature_find(struct span name)
     return NULL;
 }
 
+static void consider(struct span name, const char *candidate, const char **best, size_t *best_distance)
+{
+    size_t d = text_distance(name, span_from_str(candidate));
+
+    if (*candidate && d < *best_distance) {
+        *best = candidate;
+        *best_distance = d;
+    }
+}
+
+/* How far "did you mean" may reach. */
+static size_t reach(struct span name)
+{
+    return MIN(name.len / 2 + 1, (size_t)4);
+}
+
 const char *option_nearest(enum option_source source, struct span name)
 {
     const char *best = NULL;
-    size_t best_distance = MIN(name.len / 2 + 1, (size_t)4);
+    size_t best_distance = reach(name);
 
-    for (size_t i = 0; i < option_count; i++) {
-        const char *candidate = name_in(&options[i], source);
-        size_t d = text_distance(name, span_from_str(candidate));
+    for (size_t i = 0; i < option_count; i++)
+        consider(name, name_in(&options[i], source), &best, &best_distance);
+    return best;
+}
 
-        if (*candidate && d < best_distance) {
-            best = candidate;
-            best_distance = d;
-        }
-    }
+const char *yaml_nearest(struct span name, enum option_scope scope, bool top)
+{
+    static const char *const sections[] = { "services", "defaults", "include" };
+    const char *best = NULL;
+    size_t best_distance = reach(name);
+
+    for (size_t i = 0; i < option_count; i++)
+        if (options[i].scope == scope)
+            consider(name, options[i].yaml, &best, &best_distance);
+    for (size_t i = 0; top && i < COUNT_OF(sections); i++)
+        consider(name, sections[i], &best, &best_distance);
     return best;
 }
 
@@ -103,7 +126,7 @@ static bool parse_bool(struct span value, enum option_source source, bool *out)
     return *out || one_of(value, no[source], source != FROM_FLAG);
 }
 
-static int list_add(struct config_list *list, struct span value)
+int list_add(struct config_list *list, struct span value)
 {
     char **items = realloc(list->items, (list->count + 1) * sizeof(*items));
 
@@ -117,18 +140,80 @@ static int list_add(struct config_list *list, struct span value)
     return 0;
 }
 
+static void text_free(char *text)
+{
+    if (text)
+        explicit_bzero(text, strlen(text));
+    free(text);
+}
+
+static void header_drop(struct config_list *list, struct span name)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < list->count; i++) {
+        const char *colon = strchr(list->items[i], ':');
+
+        if (text_equal_fold(span_make(list->items[i], (size_t)(colon - list->items[i])), name))
+            text_free(list->items[i]);
+        else
+            list->items[kept++] = list->items[i];
+    }
+    list->count = kept;
+}
+
+static bool is_token(struct span s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if (!isalnum(s.data[i]) && !strchr("!#$%&'*+-.^_`|~", s.data[i]))
+            return false;
+    return s.len;
+}
+
+static bool has_control(struct span s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if ((s.data[i] < 0x20 && s.data[i] != '\t') || s.data[i] == 0x7f)
+            return true;
+    return false;
+}
+
+/* What no header may be, whoever asks. */
+static bool header_refused(struct span name, struct span value, struct option_fault *why)
+{
+    static const char *const ours[] = { "Connection", "Content-Length",    "Keep-Alive", "TE",
+                                        "Trailer",    "Transfer-Encoding", "Upgrade" };
+
+    if (!is_token(name)) {
+        *why = (struct option_fault) { "no header name", "use letters, digits and hyphens" };
+        return true;
+    }
+    if (has_control(value)) {
+        *why = (struct option_fault) { "the header's value has a control character", "remove it" };
+        return true;
+    }
+    for (size_t i = 0; i < COUNT_OF(ours); i++)
+        if (text_equal_fold(name, span_from_str(ours[i]))) {
+            *why = (struct option_fault) { "this header belongs to the connection, not to the service",
+                                           "remove it" };
+            return true;
+        }
+    return false;
+}
+
 /* "Name: value" on the command line needs the space, "Name:Value" in -service does not; kept as "Name:
  * value". */
 static int header_add(struct config_list *list, struct span value, enum option_source source,
-                      const char **why)
+                      struct option_fault *why)
 {
     const uint8_t *colon = value.len ? memchr(value.data, ':', value.len) : NULL;
     struct span name, rest;
     char *line;
     int r;
 
-    *why = source == FROM_FLAG ? "header format must be 'Header-Name: value'"
-                               : "header format must be 'Name:Value'";
+    *why = (struct option_fault) { source == FROM_FLAG ? "header format must be 'Header-Name: value'"
+                                                       : "header format must be 'Name:Value'",
+                                   "" };
     if (!colon || colon == value.data)
         return 1;
     name = text_trim(span_make(value.data, (size_t)(colon - value.data)));
@@ -136,73 +221,99 @@ static int header_add(struct config_list *list, struct span value, enum option_s
     if (!name.len || (source == FROM_FLAG && (!rest.len || rest.data[0] != ' ')))
         return 1;
     rest = text_trim(rest);
+    if (header_refused(name, rest, why))
+        return 1;
     if (asprintf(&line, "%.*s: %.*s", (int)name.len, name.data, (int)rest.len,
                  rest.len ? (const char *)rest.data : "") < 0)
         return -ENOMEM;
+    if (source == FROM_KEY)
+        header_drop(list, name); /* a map there: the last one counts */
     r = list_add(list, span_from_str(line));
+    explicit_bzero(line, strlen(line));
     free(line);
     return r;
 }
 
+static int set_string(char **field, struct span value, struct option_fault *why)
+{
+    char *copy;
+
+    if (value.len && memchr(value.data, 0, value.len)) {
+        *why = (struct option_fault) { "there is a zero byte in it", "remove it" };
+        return 1;
+    }
+    copy = text_dup(value);
+    if (!copy)
+        return -ENOMEM;
+    free(*field);
+    *field = copy;
+    return 0;
+}
+
 int option_set(const struct option *o, void *target, struct span value, enum option_source source,
-               const char **why)
+               struct option_fault *why)
 {
     void *field = (char *)target + o->offset;
     struct config_list *list = field;
     uint64_t number;
-    char *copy;
 
     switch (o->kind) {
     case OPTION_STRING:
     case OPTION_FILE:
     case OPTION_DIRECTORY:
-        if (value.len && memchr(value.data, 0, value.len)) {
-            *why = "there is a zero byte in it";
-            return 1;
-        }
-        copy = text_dup(value);
-        if (!copy)
-            return -ENOMEM;
-        free(*(char **)field);
-        *(char **)field = copy;
-        return 0;
+        return set_string(field, value, why);
     case OPTION_BOOL:
-        *why = "invalid boolean value: write true or false";
+        *why = (struct option_fault) { "invalid boolean value", "write true or false" };
         return parse_bool(value, source, field) ? 0 : 1;
     case OPTION_NUMBER:
-        *why = "a whole number is expected";
+        *why = (struct option_fault) { "a whole number is expected", "write it in digits" };
         if (!text_parse_u64(value, INT32_MAX, &number))
             return 1;
         *(uint32_t *)field = (uint32_t)number;
         return 0;
     case OPTION_DURATION:
-        *why = "parsing duration: write a number with a unit, as 300ms, 1.5s or 2m";
+        *why =
+            (struct option_fault) { "parsing duration", "write a number with a unit, as 300ms, 1.5s or 2m" };
         return duration_parse(value, field) ? 0 : 1;
     case OPTION_LIST:
+    case OPTION_TAGS:
     case OPTION_HEADERS:
+        *why = (struct option_fault) { "tags must start with 'tag:'", "write tag:web" };
+        if (o->kind == OPTION_TAGS && (!text_starts_with(value, "tag:") || value.len < 5))
+            return 1;
         if (list->count >= CONFIG_LIST_MAX) {
-            *why = "too many entries";
+            *why = (struct option_fault) { "too many entries", "at most 256" };
             return 1;
         }
-        return o->kind == OPTION_LIST ? list_add(list, value) : header_add(list, value, source, why);
+        return o->kind == OPTION_HEADERS ? header_add(list, value, source, why) : list_add(list, value);
     }
     return 0;
 }
 
+void option_clear(const struct option *o, void *target)
+{
+    struct config_list *list = (struct config_list *)((char *)target + o->offset);
+
+    must(option_is_list(o));
+    for (size_t k = 0; k < list->count; k++)
+        text_free(list->items[k]);
+    free(list->items);
+    *list = (struct config_list) { 0 };
+}
+
 /* ---- services -------------------------------------------------------------------- */
 
-int service_init(struct config_service *s)
+static int fields_init(void *target, enum option_scope scope)
 {
-    const char *why;
+    struct option_fault why;
 
-    *s = (struct config_service) { 0 };
     for (size_t i = 0; i < option_count; i++) {
         const struct option *o = &options[i];
         int r;
 
-        if (o->scope != OPTION_SERVICE || option_is_list(o))
+        if (o->scope != scope || option_is_list(o))
             continue;
-        r = option_set(o, s, span_from_str(o->fallback), FROM_FLAG, &why);
+        r = option_set(o, target, span_from_str(o->fallback), FROM_FLAG, &why);
         must(r <= 0);
         if (r)
             return r;
@@ -213,31 +324,79 @@ int service_init(struct config_service *s)
 static void fields_free(void *target, enum option_scope scope)
 {
     for (size_t i = 0; i < option_count; i++) {
-        void *field = (char *)target + options[i].offset;
-        struct config_list *list = field;
-
         if (options[i].scope != scope)
             continue;
         if (option_is_text(&options[i]))
-            free(*(char **)field);
-        if (!option_is_list(&options[i]))
-            continue;
-        for (size_t k = 0; k < list->count; k++)
-            free(list->items[k]);
-        free(list->items);
+            free(*(char **)((char *)target + options[i].offset));
+        if (option_is_list(&options[i]))
+            option_clear(&options[i], target);
     }
+}
+
+int service_init(struct config_service *s)
+{
+    *s = (struct config_service) { .places = calloc(option_count, sizeof(*s->places)) };
+    return s->places ? fields_init(s, OPTION_SERVICE) : -ENOMEM;
+}
+
+static int list_copy(struct config_list *out, const struct config_list *from)
+{
+    for (size_t i = 0; i < from->count; i++) {
+        int r = list_add(out, span_from_str(from->items[i]));
+
+        if (r)
+            return r;
+    }
+    return 0;
+}
+
+/* One option's value from one service to the other. */
+static int field_copy(const struct option *o, struct config_service *out, const struct config_service *from)
+{
+    void *to = (char *)out + o->offset;
+    const void *it = (const char *)from + o->offset;
+    struct option_fault why;
+
+    if (option_is_list(o))
+        return list_copy(to, it);
+    if (option_is_text(o))
+        return set_string(to, span_from_str(*(char *const *)it), &why);
+    if (o->kind == OPTION_BOOL)
+        *(bool *)to = *(const bool *)it;
+    else if (o->kind == OPTION_NUMBER)
+        *(uint32_t *)to = *(const uint32_t *)it;
+    else
+        *(time_ns *)to = *(const time_ns *)it;
+    return 0;
+}
+
+int service_copy(struct config_service *out, const struct config_service *from)
+{
+    int r = service_init(out);
+
+    for (size_t i = 0; !r && i < option_count; i++) {
+        out->places[i] = from->places[i];
+        if (options[i].scope == OPTION_SERVICE)
+            r = field_copy(&options[i], out, from);
+    }
+    return r;
 }
 
 void service_free(struct config_service *s)
 {
     fields_free(s, OPTION_SERVICE);
-    if (s->auth_key)
-        explicit_bzero(s->auth_key, strlen(s->auth_key));
-    free(s->auth_key);
+    text_free(s->auth_key);
+    free(s->places);
     *s = (struct config_service) { 0 };
 }
 
-struct config_service *config_add_service(struct config *c)
+int process_init(struct config *c)
+{
+    c->places = calloc(option_count, sizeof(*c->places));
+    return c->places ? fields_init(c, OPTION_PROCESS) : -ENOMEM;
+}
+
+struct config_service *config_add_service(struct config *c, const struct config_service *from)
 {
     struct config_service *services;
 
@@ -249,11 +408,47 @@ struct config_service *config_add_service(struct config *c)
     if (!services)
         return NULL;
     c->services = services;
-    if (service_init(&services[c->service_count])) {
+    if (service_copy(&services[c->service_count], from)) {
         service_free(&services[c->service_count]);
         return NULL;
     }
     return &services[c->service_count++];
+}
+
+static size_t option_at(enum option_scope scope, size_t offset)
+{
+    size_t i = 0;
+
+    while (i < option_count && (options[i].scope != scope || options[i].offset != offset))
+        i++;
+    must(i < option_count); /* a field of the table */
+    return i;
+}
+
+struct config_place place_of_option(const struct config_service *s, const void *field)
+{
+    return s->places[option_at(OPTION_SERVICE, (size_t)((const char *)field - (const char *)s))];
+}
+
+void mark_bad(struct config_service *s, const void *field)
+{
+    s->places[option_at(OPTION_SERVICE, (size_t)((const char *)field - (const char *)s))].bad = true;
+}
+
+struct config_place place_of_process(const struct config *c, const void *field)
+{
+    return c->places[option_at(OPTION_PROCESS, (size_t)((const char *)field - (const char *)c))];
+}
+
+/* Places are for faults only; a thousand services would hold a megabyte of them. */
+void places_free(struct config *c)
+{
+    for (size_t i = 0; i < c->service_count; i++) {
+        free(c->services[i].places);
+        c->services[i].places = NULL;
+    }
+    free(c->places);
+    c->places = NULL;
 }
 
 void config_free(struct config *c)
@@ -262,44 +457,14 @@ void config_free(struct config *c)
         service_free(&c->services[i]);
     free(c->services);
     fields_free(c, OPTION_PROCESS);
+    free(c->places);
     free(c->control_url);
     free(c->base_directory);
+    for (size_t i = 0; i < c->file_count; i++)
+        free(c->files[i]);
+    free(c->files);
+    faults_free(c);
     buf_deinit(&c->problems);
     buf_deinit(&c->notices);
     *c = (struct config) { 0 };
-}
-
-/* ---- what is to be told ------------------------------------------------------------ */
-
-static void add_line(struct buf *to, const char *fmt, va_list args)
-{
-    char *line;
-
-    if (vasprintf(&line, fmt, args) < 0)
-        return;
-    if (buf_append_str(to, line) == 0 && buf_append_str(to, "\n") == 0) {
-        free(line);
-        return;
-    }
-    free(line); /* the list is full: the first ones are the ones to read */
-}
-
-void problem(struct config *c, const char *fmt, ...)
-{
-    va_list args;
-
-    if (c->problem_count++ >= CONFIG_PROBLEMS_MAX)
-        return;
-    va_start(args, fmt);
-    add_line(&c->problems, fmt, args);
-    va_end(args);
-}
-
-void notice(struct config *c, const char *fmt, ...)
-{
-    va_list args;
-
-    va_start(args, fmt);
-    add_line(&c->notices, fmt, args);
-    va_end(args);
 }

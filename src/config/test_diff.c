@@ -171,11 +171,13 @@ static void options_of_the_process_are_named(void **state)
 static void set_other(const struct option *o, struct config_service *s)
 {
     const bool *flag = (const bool *)((char *)s + o->offset);
-    const char *why, *value = o->kind == OPTION_BOOL       ? *flag ? "false" : "true"
-                              : o->kind == OPTION_HEADERS  ? "X-Other: 1"
-                              : o->kind == OPTION_NUMBER   ? "77"
-                              : o->kind == OPTION_DURATION ? "77s"
-                                                           : "other";
+    const char *value = o->kind == OPTION_BOOL       ? *flag ? "false" : "true"
+                        : o->kind == OPTION_HEADERS  ? "X-Other: 1"
+                        : o->kind == OPTION_NUMBER   ? "77"
+                        : o->kind == OPTION_DURATION ? "77s"
+                        : o->kind == OPTION_TAGS     ? "tag:other"
+                                                     : "other";
+    struct option_fault why;
 
     assert_int_equal(option_set(o, s, span_from_str(value), FROM_FLAG, &why), 0);
 }

@@ -1,313 +1,461 @@
-/* config/yaml.c - the configuration file: tsnsrv's schema, read event by event from libyaml
+/* config/yaml.c - the configuration file: tsnsrv's schema and what was added to it
  *
- * Anchors, aliases and tags are refused: nothing in a list of services needs them, and they are how a
- * small file becomes a large one.
+ *     defaults:  options of every service that does not set them itself
+ *     services:  the list
+ *     include:   more files, each with defaults, services and includes of its own
+ *
+ * and the options of the process, in the first file only.
  */
-#include "config/internal.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <yaml.h>
+#include <sys/stat.h>
 
-struct reading {
-    struct config *c;
-    const char *path;
-    yaml_parser_t parser;
-    yaml_event_t event;
-    bool have_event;
-    bool dead; /* a syntax error: nothing more comes */
-};
+#include "config/internal.h"
 
-static void fault(struct reading *y, size_t line, size_t column, const char *what, struct span name)
+/* ---- mappings ---------------------------------------------------------------------------- */
+
+static struct span clip(struct span s)
 {
-    problem(y->c, "%s:%zu:%zu: %s%s%.*s%s", y->path, line + 1, column + 1, what, name.len ? " \"" : "",
-            (int)name.len, name.len ? (const char *)name.data : "", name.len ? "\"" : "");
+    return span_slice(s, 0, MIN(s.len, (size_t)80));
 }
 
-#define HERE(y) (y)->event.start_mark.line, (y)->event.start_mark.column
+#define CLIPPED(s) (int)clip(s).len, clip(s).len ? (const char *)clip(s).data : ""
 
-static bool next_event(struct reading *y)
+struct yaml_entry *yaml_find(const struct yaml_flat *m, const char *key)
 {
-    if (y->dead)
-        return false;
-    if (y->have_event)
-        yaml_event_delete(&y->event);
-    y->have_event = yaml_parser_parse(&y->parser, &y->event);
-    if (!y->have_event) {
-        fault(y, y->parser.problem_mark.line, y->parser.problem_mark.column,
-              y->parser.problem ? y->parser.problem : "cannot be read as YAML", SPAN_NONE);
-        y->dead = true;
+    for (size_t i = 0; i < m->count; i++)
+        if (span_equal_str(m->items[i]->key->text, key))
+            return m->items[i];
+    return NULL;
+}
+
+static struct yaml_entry *find_key(const struct yaml_flat *m, struct span key)
+{
+    for (size_t i = 0; i < m->count; i++)
+        if (span_equal(m->items[i]->key->text, key))
+            return m->items[i];
+    return NULL;
+}
+
+static bool step(struct yaml_reading *y, const struct yaml_node *at)
+{
+    if (++y->steps == CONFIG_STEPS_MAX) {
+        problem_at(y->c, at->place, "the file refers to itself too often: write it with fewer aliases");
+        y->c->unread = true;
     }
-    return y->have_event;
+    return y->steps < CONFIG_STEPS_MAX;
 }
 
-static struct span scalar(const struct reading *y)
+static bool merges(const struct yaml_entry *e)
 {
-    return span_make(y->event.data.scalar.value, y->event.data.scalar.length);
+    return e->key->plain && span_equal_str(e->key->text, "<<");
 }
 
-/* Reads over the node that the current event begins. */
-static void skip_node(struct reading *y)
+static void flatten_own(struct yaml_reading *y, const struct yaml_node *map, struct yaml_flat *out)
 {
-    int depth = 0;
+    for (struct yaml_entry *e = map->entries; e && step(y, map); e = e->next) {
+        const struct yaml_entry *first;
 
-    do {
-        switch (y->event.type) {
-        case YAML_SEQUENCE_START_EVENT:
-        case YAML_MAPPING_START_EVENT:
-            depth++;
-            break;
-        case YAML_SEQUENCE_END_EVENT:
-        case YAML_MAPPING_END_EVENT:
-            depth--;
-            break;
-        default:
-            break;
+        if (e->key->kind != YAML_VALUE) {
+            problem_at(y->c, e->key->place, "a key is expected here: write key: value");
+            continue;
         }
-    } while (depth > 0 && next_event(y));
-}
-
-/* A scalar without anchor and tag, or a fault with the node skipped. */
-static bool expect_scalar(struct reading *y, struct span key)
-{
-    if (y->event.type != YAML_SCALAR_EVENT) {
-        fault(y, HERE(y),
-              y->event.type == YAML_ALIAS_EVENT ? "aliases are not supported: write the value for"
-                                                : "a single value is expected for",
-              key);
-        skip_node(y);
-        return false;
+        if (merges(e))
+            continue;
+        first = find_key(out, e->key->text);
+        if (first)
+            problem_at(y->c, e->key->place,
+                       "\"%.*s\" is set twice: it is already in line %u; remove one of them",
+                       CLIPPED(e->key->text), first->key->place.line);
+        else if (out->count == CONFIG_KEYS_MAX)
+            problem_at(y->c, e->key->place, "too many keys in one mapping: at most %d", CONFIG_KEYS_MAX);
+        else
+            out->items[out->count++] = e;
+        if (out->count == CONFIG_KEYS_MAX)
+            return;
     }
-    return true;
 }
 
-static bool is_null(const struct reading *y)
+static void flatten_merged(struct yaml_reading *y, const struct yaml_node *from, struct yaml_flat *out)
 {
-    return y->event.data.scalar.style == YAML_PLAIN_SCALAR_STYLE &&
-           (!scalar(y).len || span_equal_str(scalar(y), "null") || span_equal_str(scalar(y), "~"));
-}
+    struct yaml_flat more;
 
-static void set_scalar(struct reading *y, const struct option *o, void *target, struct span key)
-{
-    const char *why = "";
-    int r;
-
-    if (!expect_scalar(y, key) || is_null(y))
-        return;
-    if (o->kind == OPTION_DURATION && span_equal_str(scalar(y), "0") &&
-        y->event.data.scalar.style == YAML_PLAIN_SCALAR_STYLE) {
-        fault(y, HERE(y), "cannot unmarshal a bare 0 into a duration: write 0s for", key);
+    if (from->kind != YAML_MAP) {
+        problem_at(y->c, from->place, "<< takes a mapping, or a list of them: write <<: *anchor");
         return;
     }
-    r = option_set(o, target, scalar(y), FROM_YAML, &why);
-    if (r > 0)
-        fault(y, HERE(y), why, scalar(y));
+    if (!step(y, from) || !yaml_flatten(y, from, &more))
+        return;
+    for (size_t i = 0; i < more.count && out->count < CONFIG_KEYS_MAX; i++)
+        if (!find_key(out, more.items[i]->key->text))
+            out->items[out->count++] = more.items[i];
 }
 
-static void set_list(struct reading *y, const struct option *o, void *target, struct span key)
+bool yaml_flatten(struct yaml_reading *y, const struct yaml_node *map, struct yaml_flat *out)
 {
-    const char *why = "";
+    struct yaml_entry *items[CONFIG_KEYS_MAX];
 
-    if (y->event.type == YAML_SCALAR_EVENT && is_null(y))
+    *out = (struct yaml_flat) { .items = items };
+    flatten_own(y, map, out);
+    for (const struct yaml_entry *e = map->entries; e && y->steps < CONFIG_STEPS_MAX; e = e->next) {
+        if (e->key->kind != YAML_VALUE || !merges(e))
+            continue;
+        if (e->value->kind != YAML_LIST)
+            flatten_merged(y, e->value, out);
+        for (const struct yaml_entry *i = e->value->kind == YAML_LIST ? e->value->entries : NULL; i;
+             i = i->next)
+            flatten_merged(y, i->value, out);
+    }
+    out->items = ARENA_ARRAY(y->arena, out->count, struct yaml_entry *);
+    for (size_t i = 0; out->items && i < out->count; i++)
+        out->items[i] = items[i];
+    if (!out->items)
+        y->failed = -ENOMEM;
+    return out->items;
+}
+
+/* ---- values --------------------------------------------------------------------------------- */
+
+static bool is_null(const struct yaml_node *n)
+{
+    return n->kind == YAML_VALUE && n->plain &&
+           (!n->text.len || span_equal_str(n->text, "null") || span_equal_str(n->text, "~"));
+}
+
+static bool expect_value(struct yaml_reading *y, const struct yaml_node *n, struct span key)
+{
+    if (n->kind == YAML_VALUE)
+        return true;
+    problem_at(y->c, n->place, "a single value is expected for \"%.*s\", not a %s", CLIPPED(key),
+               n->kind == YAML_LIST ? "list" : "mapping");
+    return false;
+}
+
+static void refuse(struct yaml_reading *y, const struct yaml_node *n, struct span key,
+                   const struct option_fault *f)
+{
+    problem_at(y->c, n->place, "%.*s: %s: \"%.*s\"%s%s", CLIPPED(key), f->what, CLIPPED(n->text),
+               *f->instead ? ": " : "", f->instead);
+}
+
+static void set_text(struct yaml_reading *y, const struct option *o, void *target, const struct yaml_node *n,
+                     struct span key)
+{
+    struct option_fault why;
+    struct span text;
+
+    if (!expect_value(y, n, key) || !expand(y, n, &text))
         return;
-    if (y->event.type != YAML_SEQUENCE_START_EVENT) {
-        fault(y, HERE(y), "a list is expected for", key);
-        skip_node(y);
+    if (o->kind == OPTION_DURATION && n->plain && text_trim(text).len &&
+        strspn((const char *)text.data, "0123456789") == text.len) {
+        problem_at(y->c, n->place,
+                   "%.*s: cannot unmarshal a number without a unit into a duration: write %.*ss",
+                   CLIPPED(key), CLIPPED(text));
         return;
     }
-    while (next_event(y) && y->event.type != YAML_SEQUENCE_END_EVENT)
-        if (expect_scalar(y, key) && option_set(o, target, scalar(y), FROM_YAML, &why) > 0)
-            fault(y, HERE(y), why, scalar(y));
+    if (option_set(o, target, text, FROM_YAML, &why) > 0)
+        refuse(y, n, key, &why);
+}
+
+static void set_list(struct yaml_reading *y, const struct option *o, void *target, const struct yaml_node *n,
+                     struct span key)
+{
+    if (n->kind != YAML_LIST) {
+        problem_at(y->c, n->place, "a list is expected for \"%.*s\": write [a, b]", CLIPPED(key));
+        return;
+    }
+    for (const struct yaml_entry *e = n->entries; e && step(y, n); e = e->next)
+        set_text(y, o, target, e->value, key);
 }
 
 /* A mapping name: value. */
-static void set_headers(struct reading *y, const struct option *o, void *target, struct span key)
+static void set_headers(struct yaml_reading *y, const struct option *o, void *target,
+                        const struct yaml_node *n, struct span key)
 {
-    const char *why = "";
+    struct yaml_flat headers;
 
-    if (y->event.type == YAML_SCALAR_EVENT && is_null(y))
-        return;
-    if (y->event.type != YAML_MAPPING_START_EVENT) {
-        fault(y, HERE(y), "a mapping of header names to values is expected for", key);
-        skip_node(y);
+    if (n->kind != YAML_MAP) {
+        problem_at(y->c, n->place, "a mapping is expected for \"%.*s\": write {Name: value}", CLIPPED(key));
         return;
     }
-    while (next_event(y) && y->event.type != YAML_MAPPING_END_EVENT) {
-        char *line = NULL, *name;
+    if (!yaml_flatten(y, n, &headers))
+        return;
+    for (size_t i = 0; i < headers.count; i++) {
+        const struct yaml_entry *e = headers.items[i];
+        struct option_fault why;
+        struct span value;
+        char *line = NULL;
 
-        if (!expect_scalar(y, key)) {
-            next_event(y);
-            skip_node(y);
+        if (!expect_value(y, e->value, e->key->text) || !expand(y, e->value, &value) ||
+            asprintf(&line, "%.*s:%.*s", (int)e->key->text.len, (const char *)e->key->text.data,
+                     (int)value.len, value.len ? (const char *)value.data : "") < 0)
             continue;
-        }
-        name = text_dup(scalar(y));
-        if (next_event(y) && expect_scalar(y, key) && name &&
-            asprintf(&line, "%s:%.*s", name, (int)scalar(y).len, scalar(y).data) >= 0 &&
-            option_set(o, target, span_from_str(line), FROM_YAML, &why) > 0)
-            fault(y, HERE(y), why, span_from_str(name));
+        if (option_set(o, target, span_from_str(line), FROM_YAML, &why) > 0)
+            refuse(y, e->key, key, &why);
+        explicit_bzero(line, strlen(line));
         free(line);
-        free(name);
     }
 }
 
-static void set_option(struct reading *y, const struct option *o, void *target, struct span key)
+static void set_option(struct yaml_reading *y, const struct option *o, void *target,
+                       struct config_place *places, const struct yaml_entry *e)
 {
-    if (o->kind == OPTION_LIST)
-        set_list(y, o, target, key);
-    else if (o->kind == OPTION_HEADERS)
-        set_headers(y, o, target, key);
+    const struct yaml_node *n = e->value;
+    struct span key = e->key->text;
+    unsigned problems = y->c->problem_count;
+
+    if (o->scope == OPTION_PROCESS && places[o - options].set && !places[o - options].line)
+        return; /* the command line has the last word */
+    places[o - options] = n->place;
+    if (is_null(n))
+        return;
+    if (option_is_list(o))
+        option_clear(o, target); /* a list replaces that of the defaults */
+    if (o->kind == OPTION_HEADERS)
+        set_headers(y, o, target, n, key);
+    else if (option_is_list(o))
+        set_list(y, o, target, n, key);
     else
-        set_scalar(y, o, target, key);
+        set_text(y, o, target, n, key);
+    places[o - options].bad = y->c->problem_count > problems;
 }
+
+/* ---- keys ------------------------------------------------------------------------------------- */
 
 /* A feature we lack is a fault unless the file says that it is off. */
-static void refuse_feature(struct reading *y, const struct feature *f, struct span key)
+static void refuse_feature(struct yaml_reading *y, const struct feature *f, const struct yaml_entry *e)
 {
-    bool off = false;
+    struct span v = e->value->text;
 
-    if (y->event.type == YAML_SCALAR_EVENT)
-        off = is_null(y) || text_equal_fold(scalar(y), span_from_str("false")) ||
-              text_equal_fold(scalar(y), span_from_str("no")) ||
-              text_equal_fold(scalar(y), span_from_str("off"));
-    if (!off) {
-        char text[128];
-
-        snprintf(text, sizeof(text), "%s is not supported by this version: remove", f->what);
-        fault(y, HERE(y), text, key);
-    }
-    skip_node(y);
+    if (is_null(e->value) || (f->kind == OPTION_BOOL && (text_equal_fold(v, span_from_str("false")) ||
+                                                         text_equal_fold(v, span_from_str("no")) ||
+                                                         text_equal_fold(v, span_from_str("off")))))
+        return;
+    problem_at(y->c, e->value->place, "%s is not supported by this version: remove \"%s\"", f->what, f->name);
 }
 
-/* The value of one key; the current event is the value's first. */
-static void read_value(struct reading *y, enum option_scope scope, void *target, struct span key, size_t line,
-                       size_t column)
+/* Strict mode asks for it to be mended. */
+static const char *ignored(const struct config *c)
 {
+    return c->mode & CONFIG_STRICT ? ": remove or rename it" : " is ignored";
+}
+
+static void unknown_key(struct yaml_reading *y, const struct yaml_entry *e, enum option_scope scope, bool top)
+{
+    struct span key = e->key->text;
     const struct option *o = option_find(FROM_YAML, key);
-    const struct feature *f = feature_find(key);
-    const char *near;
+    const char *near = yaml_nearest(key, scope, top);
 
-    if (o && o->scope == scope) {
-        set_option(y, o, target, key);
-        return;
-    }
-    if (f && scope == OPTION_SERVICE) {
-        refuse_feature(y, f, key);
-        return;
-    }
-    near = option_nearest(FROM_YAML, key);
-    notice(y->c, "%s:%zu:%zu: unknown key \"%.*s\" is ignored%s%s%s", y->path, line + 1, column + 1,
-           (int)key.len, key.data, near ? " (did you mean \"" : "", near ? near : "", near ? "\"?)" : "");
-    skip_node(y);
-}
-
-typedef void value_fn(struct reading *y, void *target, struct span key, size_t line, size_t column);
-
-/* The keys of a mapping whose start is the current event. */
-static void read_mapping(struct reading *y, value_fn *value, void *target)
-{
-    while (next_event(y) && y->event.type != YAML_MAPPING_END_EVENT) {
-        size_t line = y->event.start_mark.line, column = y->event.start_mark.column;
-        char key[128];
-
-        if (y->event.type != YAML_SCALAR_EVENT || !text_copy(key, sizeof(key), scalar(y))) {
-            fault(y, line, column, "a key is expected", SPAN_NONE);
-            skip_node(y);
-            key[0] = 0;
-        }
-        if (!next_event(y))
-            return;
-        value(y, target, span_from_str(key), line, column);
-    }
-}
-
-static void service_value(struct reading *y, void *target, struct span key, size_t line, size_t column)
-{
-    read_value(y, OPTION_SERVICE, target, key, line, column);
-}
-
-static void read_services(struct reading *y)
-{
-    struct config_service *s;
-
-    if (y->event.type != YAML_SEQUENCE_START_EVENT) {
-        if (y->event.type != YAML_SCALAR_EVENT || !is_null(y))
-            fault(y, HERE(y), "a list is expected for", span_from_str("services"));
-        skip_node(y);
-        return;
-    }
-    while (next_event(y) && y->event.type != YAML_SEQUENCE_END_EVENT) {
-        if (y->event.type != YAML_MAPPING_START_EVENT) {
-            fault(y, HERE(y), "a service is a mapping of keys to values", SPAN_NONE);
-            skip_node(y);
-            continue;
-        }
-        s = config_add_service(y->c);
-        if (!s) {
-            skip_node(y);
-            continue;
-        }
-        s->line = (int)y->event.start_mark.line + 1;
-        read_mapping(y, service_value, s);
-    }
-}
-
-static void top_value(struct reading *y, void *target, struct span key, size_t line, size_t column)
-{
-    if (span_equal_str(key, "services"))
-        read_services(y);
+    if (o && o->scope == OPTION_SERVICE)
+        doubt_at(y->c, e->key->place,
+                 "key \"%.*s\" has no meaning here: it belongs to a service, or under \"defaults\"",
+                 CLIPPED(key));
+    else if (o)
+        doubt_at(y->c, e->key->place,
+                 "key \"%.*s\" has no meaning here: it belongs at the top of the first file", CLIPPED(key));
     else
-        read_value(y, OPTION_PROCESS, target, key, line, column);
+        doubt_at(y->c, e->key->place, "unknown key \"%.*s\"%s%s%s%s", CLIPPED(key), ignored(y->c),
+                 near ? " (did you mean \"" : "", near ? near : "", near ? "\"?)" : "");
 }
 
-static void read_document(struct reading *y)
+static void read_options(struct yaml_reading *y, const struct yaml_flat *m, struct config_service *s)
 {
-    int documents = 0;
+    for (size_t i = 0; i < m->count && step(y, m->items[i]->key); i++) {
+        const struct yaml_entry *e = m->items[i];
+        const struct option *o = option_find(FROM_YAML, e->key->text);
+        const struct feature *f = feature_find(e->key->text);
 
-    while (next_event(y) && y->event.type != YAML_STREAM_END_EVENT) {
-        if (y->event.type == YAML_DOCUMENT_START_EVENT && ++documents > 1) {
-            fault(y, HERE(y), "only one document is allowed in the file", SPAN_NONE);
-            return;
-        }
-        if (y->event.type == YAML_MAPPING_START_EVENT)
-            read_mapping(y, top_value, y->c);
-        else if (y->event.type == YAML_SCALAR_EVENT ? !is_null(y)
-                                                    : y->event.type == YAML_SEQUENCE_START_EVENT) {
-            fault(y, HERE(y), "the file must be a mapping with the key \"services\"", SPAN_NONE);
-            skip_node(y);
-        }
+        if (o && o->scope == OPTION_SERVICE)
+            set_option(y, o, s, s->places, e);
+        else if (f)
+            refuse_feature(y, f, e);
+        else
+            unknown_key(y, e, OPTION_SERVICE, false);
     }
+}
+
+/* What only one service can have cannot be everybody's. */
+static void refuse_in_defaults(struct yaml_reading *y, const struct yaml_flat *m)
+{
+    static const char *const own[] = { "name", "stateDir" };
+
+    for (size_t i = 0; i < COUNT_OF(own); i++) {
+        const struct yaml_entry *e = yaml_find(m, own[i]);
+
+        if (e)
+            problem_at(y->c, e->key->place,
+                       "\"%s\" cannot stand under \"defaults\": it differs from service to service", own[i]);
+    }
+}
+
+static void read_defaults(struct yaml_reading *y, const struct yaml_flat *top,
+                          struct config_service *defaults)
+{
+    const struct yaml_entry *e = yaml_find(top, "defaults");
+    struct yaml_flat m;
+
+    if (!e || is_null(e->value))
+        return;
+    if (e->value->kind != YAML_MAP) {
+        problem_at(y->c, e->value->place, "a mapping is expected for \"defaults\": the keys of a service");
+        return;
+    }
+    if (!yaml_flatten(y, e->value, &m))
+        return;
+    refuse_in_defaults(y, &m);
+    read_options(y, &m, defaults);
+}
+
+static void read_services(struct yaml_reading *y, const struct yaml_flat *top,
+                          const struct config_service *defaults)
+{
+    const struct yaml_entry *e = yaml_find(top, "services");
+
+    if (!e || is_null(e->value))
+        return;
+    if (e->value->kind != YAML_LIST) {
+        problem_at(y->c, e->value->place,
+                   "a list is expected for \"services\": begin each service with \"- name:\"");
+        return;
+    }
+    for (const struct yaml_entry *i = e->value->entries; i && step(y, i->value); i = i->next) {
+        struct config_service *s;
+        struct yaml_flat m;
+
+        if (i->value->kind != YAML_MAP) {
+            problem_at(y->c, i->value->place, "a service is a mapping of keys to values: write - name: web");
+            continue;
+        }
+        s = config_add_service(y->c, defaults);
+        if (!s)
+            return;
+        s->place = i->value->place;
+        if (yaml_flatten(y, i->value, &m))
+            read_options(y, &m, s);
+    }
+}
+
+static void read_top(struct yaml_reading *y, const struct yaml_flat *top, bool first)
+{
+    static const char *const sections[] = { "services", "defaults", "include" };
+    const struct yaml_entry *expand_key = first ? yaml_find(top, "expandEnvironment") : NULL;
+
+    if (expand_key) /* before everything that it changes */
+        set_option(y, option_find(FROM_YAML, expand_key->key->text), y->c, y->c->places, expand_key);
+    for (size_t i = 0; i < top->count; i++) {
+        const struct yaml_entry *e = top->items[i];
+        const struct option *o = option_find(FROM_YAML, e->key->text);
+        bool section = false;
+
+        for (size_t k = 0; k < COUNT_OF(sections); k++)
+            section |= span_equal_str(e->key->text, sections[k]);
+        if (section || e == expand_key)
+            continue;
+        if (o && o->scope == OPTION_PROCESS && first)
+            set_option(y, o, y->c, y->c->places, e);
+        else
+            unknown_key(y, e, OPTION_PROCESS, true);
+    }
+}
+
+/* ---- files --------------------------------------------------------------------------------------- */
+
+static void read_document(struct yaml_reading *y, const struct yaml_node *root, bool first,
+                          const struct config_service *inherited)
+{
+    struct config_service defaults;
+    struct yaml_flat top;
+
+    if (!root || is_null(root))
+        return;
+    if (root->kind != YAML_MAP) {
+        problem_at(y->c, root->place, "the file must be a mapping with the key \"services\"");
+        return;
+    }
+    if (!yaml_flatten(y, root, &top) || service_copy(&defaults, inherited)) {
+        y->failed = -ENOMEM;
+        return;
+    }
+    read_top(y, &top, first);
+    read_defaults(y, &top, &defaults);
+    read_services(y, &top, &defaults);
+    if (yaml_find(&top, "include"))
+        include_files(y, yaml_find(&top, "include")->value, &defaults);
+    service_free(&defaults);
+}
+
+static int add_file(struct config *c, const char *path)
+{
+    char **files = realloc(c->files, (c->file_count + 1) * sizeof(*files));
+
+    if (!files)
+        return -ENOMEM;
+    c->files = files;
+    files[c->file_count] = text_dup(span_from_str(path));
+    if (!files[c->file_count])
+        return -ENOMEM;
+    c->file_count++;
+    return 0;
+}
+
+int yaml_read_text(struct yaml_reading *y, const char *path, struct span text,
+                   const struct config_service *inherited)
+{
+    unsigned file = (unsigned)y->c->file_count;
+    struct yaml_node *root;
+    int r = add_file(y->c, path);
+
+    if (!r)
+        r = yaml_tree(y->c, file, text, y->arena, &root);
+    if (!r)
+        read_document(y, root, file == 0, inherited);
+    return r ? r : y->failed;
 }
 
 int yaml_load_text(struct config *c, const char *path, struct span text)
 {
-    struct reading y = { .c = c, .path = path };
+    struct arena arena;
+    struct yaml_reading y = { .c = c, .arena = &arena };
+    struct config_service defaults;
+    int r;
 
-    if (!yaml_parser_initialize(&y.parser))
-        return -ENOMEM;
-    yaml_parser_set_input_string(&y.parser, text.data, text.len);
-    read_document(&y);
-    if (y.have_event)
-        yaml_event_delete(&y.event);
-    yaml_parser_delete(&y.parser);
-    return 0;
+    arena_init(&arena, CONFIG_TREE_BYTES_MAX);
+    r = service_init(&defaults);
+    if (!r)
+        r = yaml_read_text(&y, path, text, &defaults);
+    service_free(&defaults);
+    arena_deinit(&arena);
+    return r;
+}
+
+int yaml_read_file(struct yaml_reading *y, const char *path, const struct config_service *inherited)
+{
+    struct buf bytes;
+    int r;
+
+    buf_init(&bytes, CONFIG_FILE_BYTES_MAX);
+    r = file_read(path, &bytes, CONFIG_FILE_BYTES_MAX);
+    if (!r)
+        r = yaml_read_text(y, path, buf_span(&bytes), inherited);
+    buf_deinit(&bytes);
+    return r;
 }
 
 int yaml_load(struct config *c, const char *path)
 {
-    FILE *f = fopen(path, "rbe");
-    uint8_t *bytes;
-    size_t len;
+    struct arena arena;
+    struct yaml_reading y = { .c = c, .arena = &arena };
+    struct config_service defaults;
     int r;
 
-    if (!f)
-        return -errno;
-    bytes = malloc(CONFIG_FILE_BYTES_MAX + 1);
-    len = bytes ? fread(bytes, 1, CONFIG_FILE_BYTES_MAX + 1, f) : 0;
-    r = !bytes ? -ENOMEM : ferror(f) ? -EIO : len > CONFIG_FILE_BYTES_MAX ? -EFBIG : 0;
-    fclose(f);
+    arena_init(&arena, CONFIG_TREE_BYTES_MAX);
+    r = service_init(&defaults);
     if (!r)
-        r = yaml_load_text(c, path, span_make(bytes, len));
-    free(bytes);
+        r = include_enter(&y, path);
+    if (!r)
+        r = yaml_read_file(&y, path, &defaults);
+    service_free(&defaults);
+    arena_deinit(&arena);
     return r;
 }

@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define AUTH_TIMEOUT_DEFAULT (5 * SEC) /* what a 0 means in files and lists, as with tsnsrv */
-
 static const char *or_null(const char *text)
 {
     return text && *text ? text : NULL;
@@ -13,14 +11,9 @@ static const char *or_null(const char *text)
 
 static struct ip_port listen_of(const char *text)
 {
-    struct span s = span_from_str(text);
-    struct ip_port out = { 0 };
-    uint64_t port = 0;
+    struct ip_port out;
 
-    if (s.len && s.data[0] == ':' && text_parse_u64(span_slice(s, 1, s.len), UINT16_MAX, &port))
-        out.port = (uint16_t)port;
-    else
-        must(ip_port_parse(s, &out)); /* the configuration's check has seen it */
+    must(config_listen(text, &out)); /* the configuration's check has seen it */
     return out;
 }
 
@@ -52,7 +45,7 @@ static struct proxy_service_config proxy_settings(const struct config_service *c
         .queue_timeout = c->upstream_queue_timeout,
         .auth_url = or_null(c->auth_url),
         .auth_path = or_null(c->auth_path),
-        .auth_timeout = c->auth_timeout || !c->line ? c->auth_timeout : AUTH_TIMEOUT_DEFAULT,
+        .auth_timeout = c->auth_timeout,
         .auth_insecure_https = c->auth_insecure_https,
         .auth_bypass_for_tailnet = c->auth_bypass_for_tailnet,
     };
