@@ -50,6 +50,9 @@ const char *cli_program(void);
 const struct cli_command *cli_command_find(const char *name); /* NULL: none */
 /* Usage, flags and examples of one. */
 void cli_command_help(FILE *out, const struct cli_command *command);
+/* The tables as text for a document: "options-markdown", "options-man", "flags-man", "commands-man",
+ * "commands-markdown". False: there is none of that name. docs/ is made of it (tools/make-reference). */
+bool cli_reference(FILE *out, const char *what);
 /* The usage line on standard error, and 2: `return cli_wrong_usage("status");` */
 int cli_wrong_usage(const char *command);
 /* The list of all of them. */

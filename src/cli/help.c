@@ -37,6 +37,8 @@ int cli_help(int argc, char **argv)
     }
     if (strcmp(topic, "flags") == 0)
         return cli_serve(2, (char *[]) { argv[0], (char *)(uintptr_t) "-help", NULL });
+    if (strncmp(topic, "--reference=", 12) == 0)
+        return cli_reference(stdout, topic + 12) ? 0 : cli_wrong_usage("help");
     command = cli_command_find(topic);
     if (!command)
         return option_help(topic);

@@ -166,6 +166,18 @@ NODISCARD int config_diff_text(const struct config_diff *d, const struct config 
 /* The usage text of the flags, from the table. `program` is the base name of argv[0]. */
 NODISCARD int config_usage(struct buf *out, const char *program);
 
+/* One row of the option table, for help, manual and completion. Static text. */
+struct config_option {
+    const char *flag, *key, *yaml; /* "" where it has none */
+    const char *fallback, *argument, *text, *range, *why, *example;
+    const char *change; /* what a reload does with it, in words */
+    bool process;       /* of the program, not of a service */
+    enum { CONFIG_TAKES_NOTHING, CONFIG_TAKES_TEXT, CONFIG_TAKES_FILE, CONFIG_TAKES_FOLDER } takes;
+};
+
+/* False: there are no more. */
+bool config_option_at(size_t index, struct config_option *out);
+
 /* Everything about one option, by the name of its flag or key. 0, 1: there is none, -ENOMEM. */
 NODISCARD int config_option_help(struct buf *out, const char *name);
 const char *config_option_nearest(const char *name); /* static; NULL: nothing is near */

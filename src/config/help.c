@@ -85,3 +85,29 @@ int config_option_help(struct buf *out, const char *name)
                        *o->fallback ? o->fallback : "none", o->range, o->why, change_text(o));
     return r;
 }
+
+bool config_option_at(size_t index, struct config_option *out)
+{
+    const struct option *o = &options[index];
+
+    if (index >= option_count)
+        return false;
+    *out = (struct config_option) {
+        .flag = o->flag,
+        .key = o->key,
+        .yaml = o->yaml,
+        .fallback = o->fallback,
+        .argument = o->argument,
+        .text = o->text,
+        .range = o->range,
+        .why = o->why,
+        .example = o->example,
+        .change = change_text(o),
+        .process = o->scope == OPTION_PROCESS,
+        .takes = o->kind == OPTION_BOOL        ? CONFIG_TAKES_NOTHING
+                 : o->kind == OPTION_FILE      ? CONFIG_TAKES_FILE
+                 : o->kind == OPTION_DIRECTORY ? CONFIG_TAKES_FOLDER
+                                               : CONFIG_TAKES_TEXT,
+    };
+    return true;
+}
