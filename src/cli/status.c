@@ -118,6 +118,11 @@ static void print_service(const struct json *service)
         print_span(service, "since");
         putchar('\n');
     }
+    if (text(service, "detail").len) {
+        printf("  ");
+        print_span(service, "detail");
+        putchar('\n');
+    }
     if (text(service, "authURL").len) {
         printf("  log in at  ");
         print_span(service, "authURL");

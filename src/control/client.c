@@ -350,7 +350,6 @@ static int copy_config(struct control_client *c, const struct control_config *co
     c->machine_key = config->machine_key;
     c->version = config->version ? config->version : CONTROL_CAPABILITY_VERSION;
     c->ephemeral = config->ephemeral;
-    c->have_netmap = config->have_netmap;
     return 0;
 }
 
@@ -441,6 +440,11 @@ static void auth_key_free(char *key)
     if (key)
         wipe(key, strlen(key));
     free(key);
+}
+
+void control_client_have_netmap(struct control_client *c)
+{
+    c->have_netmap = true;
 }
 
 int control_client_set_auth_key(struct control_client *c, const char *auth_key)

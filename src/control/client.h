@@ -65,7 +65,7 @@ struct control_client {
     struct tls_client *tls;
     struct secret_key machine_key;
     uint16_t version;
-    bool ephemeral, have_netmap;
+    bool ephemeral, have_netmap; /* a netmap, old or new, is in use */
 
     /* what the owner wants */
     bool wanted;        /* started and not stopped */

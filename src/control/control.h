@@ -87,7 +87,6 @@ struct control_config {
     const char *auth_key;    /* NULL or "": interactive login. Secret: never logged */
     struct tls_client *tls;  /* the roots to trust; one for all nodes that trust the same. NULL: http only */
     bool ephemeral;
-    bool have_netmap;                /* a stored one is in use: the status says so while the server is away */
     const char *const *request_tags; /* "tag:x"; left out while an auth key is used that refuses them */
     size_t request_tag_count;
     struct secret_key machine_key; /* one per node: headscale merges nodes that share one */
@@ -145,6 +144,8 @@ void control_client_stop(struct control_client *c);  /* closes the connection; m
 /* What ops.report says has changed: published soon, once, and only if a request would differ. Cheap: call it
  * as often as you like. */
 void control_client_report_changed(struct control_client *c);
+/* A stored netmap is in use: the status says so while the server is away. */
+void control_client_have_netmap(struct control_client *c);
 /* Used from now on; a registration that waits (for a person, after a refusal) begins anew with it, unless it
  * is the key that we have. For a reload, or a key minted with OAuth. NULL: none. -ENOMEM. */
 NODISCARD int control_client_set_auth_key(struct control_client *c, const char *auth_key);
@@ -158,13 +159,15 @@ struct control_status {
     enum control_state state;
     char sentence[CONTROL_SENTENCE_BYTES]; /* for people: where we are, what failed, when it is tried again */
     const char *auth_url;                  /* NULL: none; until the next callback */
-    time_ns since;                         /* of `state` */
-    time_ns retry_at;                      /* TIME_NEVER: nothing waits */
-    time_ns last_message;                  /* of the map stream; 0: never */
-    int64_t key_expiry;                    /* of the node key, wall clock; 0: never or unknown */
-    int64_t clock_error; /* what the server's clock is ahead of ours; 0 when less than a minute */
-    bool stream_open;    /* a netmap came on the stream that is open now */
-    unsigned failures;   /* in a row */
+    const char *reason;   /* of the last failure, until a netmap comes; NULL: none; likewise */
+    bool connected;       /* to the server: what failed is what it answered */
+    time_ns since;        /* of `state` */
+    time_ns retry_at;     /* TIME_NEVER: nothing waits */
+    time_ns last_message; /* of the map stream; 0: never */
+    int64_t key_expiry;   /* of the node key, wall clock; 0: never or unknown */
+    int64_t clock_error;  /* what the server's clock is ahead of ours; 0 when less than a minute */
+    bool stream_open;     /* a netmap came on the stream that is open now */
+    unsigned failures;    /* in a row */
     uint64_t connects, registrations, maps, keepalives, updates, pings, stream_bytes;
 };
 

@@ -167,6 +167,8 @@ void control_client_status(const struct control_client *c, time_ns now, struct c
 {
     *out = (struct control_status) { .state = c->state,
                                      .auth_url = c->registration.followup,
+                                     .reason = c->reason,
+                                     .connected = c->link == LINK_UP,
                                      .since = c->since,
                                      .retry_at = retry_at(c),
                                      .last_message = c->last_message,

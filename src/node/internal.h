@@ -10,6 +10,8 @@
  *   service.c   what listens: SYN policy, TLS, the proxy, who-is
  *   inner.c     a connection inside the tunnel as a stream
  *   status.c    JSON for people and tests
+ *   words.c     where a node stands, in a sentence
+ *   notices.c   what the control server wants people to know
  */
 #ifndef MANYTAILS_NODE_INTERNAL_H
 #define MANYTAILS_NODE_INTERNAL_H
@@ -147,6 +149,41 @@ struct front {
     bool drained;
 };
 
+/* ---- notices.c ----------------------------------------------------------------------------- */
+
+#define NOTICES_MAX 32 /* of one node; later ones are left out */
+#define NOTICE_TEXT_BYTES 512
+
+/* Something that control wants people to know: a line of Health, or a display message. */
+struct notice {
+    char *id; /* NULL: a line of Health */
+    char *severity, *title, *text;
+    bool impacts_connectivity;
+};
+struct notices {
+    struct notice *items; /* NULL: none, as nearly always */
+    unsigned count;
+};
+/* `first`: of a new stream: what it does not say is over. New ones are told to `name`'s log. */
+void notices_apply(struct notices *n, const char *name, const struct tailcfg_map_response *r, bool first);
+void notices_write(const struct notices *n, struct json_writer *w);
+void notices_deinit(struct notices *n);
+
+/* ---- words.c ------------------------------------------------------------------------------- */
+
+struct node_words {
+    char sentence[128];                       /* no full stop: " since 14:02" may follow */
+    char detail[CONTROL_SENTENCE_BYTES + 64]; /* why, and what happens next; empty: nothing to add */
+};
+/* Its last attempt failed, and it tries again. */
+static inline bool control_in_trouble(const struct control_status *c)
+{
+    return c->state == CONTROL_FAILED || c->failures > 0;
+}
+/* `said`: what `enter` was told last. `stored`: there is a netmap to serve from. */
+void node_words(enum node_state state, const char *said, const struct control_status *c, bool stored,
+                time_ns now, struct node_words *out);
+
 /* ---- node ------------------------------------------------------------------------------- */
 
 struct node {
@@ -161,7 +198,9 @@ struct node {
     enum node_state state;
     char sentence[CONTROL_SENTENCE_BYTES];
     char *auth_url;
-    time_ns state_since;
+    int64_t state_since,
+        trouble_since; /* wall; trouble: attempts to reach control fail since; 0: they do not */
+    struct notices notices;
 
     struct state_store *store;
     struct state_keys keys;

@@ -89,6 +89,10 @@ static void on_control_state(void *owner, struct control_client *c)
     struct control_status status;
 
     control_client_status(c, ev_now(n->shard->loop), &status);
+    if (!control_in_trouble(&status))
+        n->trouble_since = 0;
+    else if (!n->trouble_since)
+        n->trouble_since = ev_wall_clock();
     if (!n->stopping)
         enter(n, state_of(n, status.state), status.sentence);
     if (status.state == CONTROL_RUNNING)
@@ -417,6 +421,7 @@ static int on_map(void *owner, const struct tailcfg_map_response *response, bool
     }
     if (changes.skipped)
         log_warn(n->name, "%u entries of the netmap made no sense and were left out", changes.skipped);
+    notices_apply(&n->notices, n->name, response, first);
     ev_timer_stop(&n->join_timer);
     int applied = apply_changes(n, &changes, now);
     return r ? r : applied;
@@ -466,6 +471,7 @@ static void load_netmap(struct node *n)
     apply_derp_map(n, ev_now(n->shard->loop));
     tell_senders(n);
     arm_expiry(n, ev_now(n->shard->loop));
+    control_client_have_netmap(n->control);
     log_info(n->name, "serving from the stored netmap until the control server answers");
 }
 
@@ -661,6 +667,7 @@ void node_free(struct node *n)
     ev_timer_stop(&n->stop_timer);
     ev_task_cancel(&n->stopped_task);
     filter_local_deinit(&n->filter);
+    notices_deinit(&n->notices);
     netmap_free(n->netmap);
     table_deinit(&n->peers_by_key);
     state_close(n->store);

@@ -68,6 +68,27 @@ static void put_proxy(const struct node *n, struct json_writer *w)
     json_object_end(w);
 }
 
+/* Where the node stands, for people: `sentence` "since" `since`, and `detail`. */
+static void put_words(const struct node *n, struct json_writer *w, time_ns now)
+{
+    struct control_status control;
+    struct node_words words;
+    int64_t since = n->state_since;
+    char time[TIME_TEXT_BYTES];
+
+    control_client_status(n->control, now, &control);
+    node_words(n->state, n->sentence, &control, netmap_self(n->netmap) != NULL, now, &words);
+    if (n->trouble_since && (n->state == NODE_STARTING || n->state == NODE_SERVING_STORED))
+        since = n->trouble_since;
+    json_put_str(w, "state", node_state_text(n->state));
+    json_put_str(w, "sentence", words.sentence);
+    json_put_str(w, "since", time_text_rfc3339(since / SEC * SEC, time));
+    json_put_str(w, "detail", words.detail);
+    if (n->auth_url)
+        json_put_str(w, "authURL", n->auth_url);
+    notices_write(&n->notices, w);
+}
+
 static void put_control(const struct node *n, struct json_writer *w, time_ns now)
 {
     struct control_status status;
@@ -90,11 +111,7 @@ void node_status_write(const struct node *n, struct json_writer *w, time_ns now)
 
     json_object_begin(w, NULL);
     json_put_str(w, "name", n->name);
-    json_put_str(w, "state", node_state_text(n->state));
-    json_put_str(w, "sentence", n->sentence);
-    json_put_str(w, "since", time_text_rfc3339(n->state_since / SEC * SEC, time));
-    if (n->auth_url)
-        json_put_str(w, "authURL", n->auth_url);
+    put_words(n, w, now);
     if (self)
         json_put_span(w, "fullName", self->node.name);
     if (!public_key_is_zero(&n->public_key))
