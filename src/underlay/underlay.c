@@ -384,6 +384,11 @@ int underlay_node_knows(struct underlay_node *n, const struct public_key *disco_
 
 /* ---- life: peers ------------------------------------------------------------------------------------ */
 
+void underlay_peer_set_key(struct underlay_peer *p, const struct public_key *node_key)
+{
+    p->node_key = *node_key;
+}
+
 int underlay_peer_new(struct underlay_peer **out, struct underlay_node *n, const struct public_key *node_key,
                       void *user)
 {

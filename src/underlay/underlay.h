@@ -171,6 +171,7 @@ void underlay_measure(struct underlay *u, time_ns now);
 
 NODISCARD int underlay_peer_new(struct underlay_peer **out, struct underlay_node *n,
                                 const struct public_key *node_key, void *user);
+void underlay_peer_set_key(struct underlay_peer *p, const struct public_key *node_key); /* its rotation */
 void underlay_peer_free(struct underlay_peer *p); /* not from a callback of this module */
 void *underlay_peer_user(const struct underlay_peer *p);
 struct underlay_node *underlay_peer_node(const struct underlay_peer *p);

@@ -57,11 +57,11 @@ static int initiation_make(struct wireguard_peer *p, uint8_t out[INITIATION_BYTE
     uint32_t index;
     int r;
 
-    if (!a->has_static_shared) {
+    if (!static_shared_known(p)) {
         r = static_shared_get(p, a->static_shared);
         if (r)
             return r;
-        a->has_static_shared = true;
+        static_shared_set(p, a->static_shared);
     }
     r = index_alloc(&w->indices, INDEX_HANDSHAKE, p, now, &index);
     if (r)
@@ -108,6 +108,19 @@ void initiation_send(struct wireguard_peer *p, time_ns now)
     timers_initiation_sent(p, now);
     w->counters.initiations_sent++;
     emit(p->node, p, NULL, SPAN_OF(message), WIREGUARD_INITIATION);
+}
+
+void wireguard_peer_renew(struct wireguard_peer *p, time_ns now)
+{
+    struct active *a = p->active;
+
+    wireguard_of(p)->now = now;
+    if (!a || (!a->current && !a->next && a->retransmit_at == TIME_NEVER))
+        return;
+    a->retries = 0;
+    a->hurries = RENEW_HURRIES;
+    initiation_send(p, now);
+    settle(p, false);
 }
 
 void wireguard_initiate(struct wireguard_peer *p, time_ns now)

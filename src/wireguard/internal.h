@@ -24,6 +24,9 @@
 #define REJECT_AFTER_TIME (180 * SEC)
 #define REKEY_TIMEOUT (5 * SEC)
 #define REKEY_TIMEOUT_JITTER_MAX (333 * MSEC)
+#define RENEW_TIMEOUT (1 * SEC) /* instead of it, for the first of a handshake because our key changed ... \
+                                 */
+#define RENEW_HURRIES 5         /* ... and for so many */
 #define KEEPALIVE_TIMEOUT (10 * SEC)
 #define ERASE_AFTER_TIME (3 * REJECT_AFTER_TIME)
 #define HANDSHAKE_RETRIES_MAX 18 /* given up when one more is due: 20 initiations */
@@ -66,7 +69,8 @@ struct active {
 
     /* Deadlines; TIME_NEVER: not armed. Only timers.c sets them. */
     time_ns retransmit_at, keepalive_at, silence_at, rekey_at, erase_at;
-    uint8_t retries;
+    uint8_t retries, hurries; /* hurries: retransmissions to come after RENEW_TIMEOUT */
+    uint32_t key_epoch;       /* the node's, when static_shared was made */
     bool need_another_keepalive, asked_before_reject;
 };
 
@@ -90,6 +94,7 @@ struct wireguard_node {
     struct identity identity;
     uint32_t slot; /* in w->doors */
     uint32_t peer_count;
+    uint32_t key_epoch; /* grows with each change of the key */
 };
 
 /* What an initiation is tried against: kept together, because a search walks over all of them. */
@@ -136,6 +141,8 @@ static inline struct wireguard *wireguard_of(const struct wireguard_peer *p)
 /* wireguard.c */
 NODISCARD int active_get(struct wireguard_peer *p); /* 0, -ENOMEM */
 NODISCARD int static_shared_get(struct wireguard_peer *p, uint8_t out[KEY_BYTES]);
+void static_shared_set(struct wireguard_peer *p, const uint8_t shared[KEY_BYTES]); /* p is active */
+bool static_shared_known(const struct wireguard_peer *p); /* with the key that the node has now */
 void emit(struct wireguard_node *n, struct wireguard_peer *p, const struct wireguard_source *reply_to,
           struct span message, enum wireguard_kind kind);
 void secret_key_draw(struct wireguard *w, struct secret_key *out);

@@ -103,8 +103,7 @@ static int accept_initiation(struct wireguard_peer *p, const struct initiation *
     if (unheard)
         timers_unanswered(p);
     a = p->active;
-    memcpy(a->static_shared, shared, KEY_BYTES);
-    a->has_static_shared = true;
+    static_shared_set(p, shared);
     memcpy(p->timestamp, in->timestamp, TIMESTAMP_BYTES);
     a->initiation_received_at = a->handshake_sent_at = now;
     p->received_bytes += INITIATION_BYTES;

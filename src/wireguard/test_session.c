@@ -536,6 +536,123 @@ static void a_lost_confirmation_does_not_hang(void **state)
     sim_free(sim);
 }
 
+/* What control does: tells b of a's key, and drops what b has with the old one. */
+static void b_learns_the_key_of_a(struct sim *sim)
+{
+    wireguard_peer_free(sim->b.peer);
+    sim->b.timer = TIME_NEVER;
+    assert_int_equal(wireguard_peer_new(&sim->b.peer, sim->b.node, &sim->a.key, &sim->b), 0);
+}
+
+static void a_changes_its_key(struct sim *sim)
+{
+    memset(sim->a.secret.bytes, 0x33, sizeof(sim->a.secret.bytes));
+    secret_key_clamp(&sim->a.secret);
+    secret_key_public(&sim->a.secret, &sim->a.key);
+    assert_int_equal(wireguard_node_set_secret(sim->a.node, &sim->a.secret), 0);
+    wireguard_peer_renew(sim->a.peer, sim->now);
+}
+
+/* As long as the peer has not heard of the new key, both directions use the old session; then a handshake
+ * with the new key follows within a second and a half. */
+static void a_changed_key_keeps_the_session_until_the_peer_knows_it(void **state)
+{
+    (void)state;
+    struct sim *sim = sim_new(40);
+
+    sim_send(&sim->a);
+    sim_run(sim, SEC);
+    a_changes_its_key(sim);
+    for (int i = 0; i < 12; i++) {
+        sim_send(&sim->a);
+        sim_send(&sim->b);
+        sim_run(sim, SEC / 4);
+    }
+    assert_int_equal(sim->b.data, 1 + 12);
+    assert_int_equal(sim->a.data, 12);
+    assert_int_equal(sim->a.ready, 1);
+    b_learns_the_key_of_a(sim);
+    sim_run(sim, 3 * SEC / 2);
+    assert_int_equal(sim->a.ready, 2);
+    sim_send(&sim->a);
+    sim_send(&sim->b);
+    sim_run(sim, SEC);
+    assert_int_equal(sim->b.data, 14);
+    assert_int_equal(sim->a.data, 13);
+    assert_int_equal(sim->a.staged + sim->b.staged, 0);
+    sim_free(sim);
+}
+
+/* The peer may also be the one that starts. */
+static void a_peer_that_knows_the_new_key_can_begin(void **state)
+{
+    (void)state;
+    struct sim *sim = sim_new(41);
+
+    sim_send(&sim->a);
+    sim_run(sim, SEC);
+    sim->lose = NULL;
+    memset(sim->a.secret.bytes, 0x33, sizeof(sim->a.secret.bytes));
+    secret_key_clamp(&sim->a.secret);
+    secret_key_public(&sim->a.secret, &sim->a.key);
+    assert_int_equal(wireguard_node_set_secret(sim->a.node, &sim->a.secret), 0);
+    b_learns_the_key_of_a(sim);
+    sim_send(&sim->b);
+    sim_run(sim, SEC);
+    assert_int_equal(sim->a.data, 1);
+    assert_int_equal(sim->a.sent[WIREGUARD_INITIATION], 1); /* the first session's */
+    sim_free(sim);
+}
+
+/* An answer to the old key's initiation is not taken for one to the new key's. */
+static void a_handshake_under_way_is_begun_anew_with_the_new_key(void **state)
+{
+    (void)state;
+    struct sim *sim = sim_new(42);
+
+    sim_send(&sim->a);
+    a_changes_its_key(sim);
+    assert_int_equal(sim->a.sent[WIREGUARD_INITIATION], 2);
+    sim_run(sim, SEC / 2);
+    assert_int_equal(sim->a.ready, 0);
+    b_learns_the_key_of_a(sim);
+    sim_run(sim, 2 * SEC);
+    assert_int_equal(sim->a.ready, 1);
+    assert_int_equal(sim->b.data, 1);
+    sim_free(sim);
+}
+
+static void the_hurry_ends_and_an_unknown_key_is_given_up_as_ever(void **state)
+{
+    (void)state;
+    struct sim *sim = sim_new(43);
+
+    sim_send(&sim->a);
+    sim_run(sim, SEC);
+    a_changes_its_key(sim);
+    sim_run(sim, 7 * SEC);
+    assert_int_equal(sim->a.sent[WIREGUARD_INITIATION], 2 + RENEW_HURRIES);
+    sim_run(sim, 5 * SEC);
+    assert_int_equal(sim->a.sent[WIREGUARD_INITIATION], 3 + RENEW_HURRIES);
+    sim_run(sim, 120 * SEC);
+    assert_int_equal(sim->a.given_up, 1);
+    assert_int_equal(sim->a.sent[WIREGUARD_INITIATION], 1 + 20);
+    sim_free(sim);
+}
+
+static void a_key_change_costs_an_idle_peer_nothing(void **state)
+{
+    (void)state;
+    struct sim *sim = sim_new(44);
+
+    a_changes_its_key(sim);
+    sim_run(sim, 10 * SEC);
+    assert_int_equal(sim->a.sent[WIREGUARD_INITIATION], 0);
+    assert_null(sim->a.peer->active);
+    assert_int_equal(wireguard_node_set_secret(sim->a.node, &sim->a.secret), 0); /* the same again */
+    sim_free(sim);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -562,6 +679,11 @@ int main(void)
         cmocka_unit_test(timestamps_never_go_back),
         cmocka_unit_test(a_peer_can_be_freed_at_any_time),
         cmocka_unit_test(a_lost_confirmation_does_not_hang),
+        cmocka_unit_test(a_changed_key_keeps_the_session_until_the_peer_knows_it),
+        cmocka_unit_test(a_peer_that_knows_the_new_key_can_begin),
+        cmocka_unit_test(a_handshake_under_way_is_begun_anew_with_the_new_key),
+        cmocka_unit_test(the_hurry_ends_and_an_unknown_key_is_given_up_as_ever),
+        cmocka_unit_test(a_key_change_costs_an_idle_peer_nothing),
     };
 
     if (crypto_init())

@@ -1,6 +1,7 @@
 /* The timers of a peer. They are armed in this file only, and all of them are one deadline outside.
  *
- *   retransmit  5..5.333 s after an initiation without answer: again, at most 20 in all
+ *   retransmit  5..5.333 s after an initiation without answer: again, at most 20 in all; five times after
+ *               1..1.333 s when our own key has changed
  *   keepalive   10 s after data came and nothing was sent: say that we are here
  *   silence     15..15.333 s after data was sent and nothing came: the peer has lost its key, start anew
  *   rekey       at once, when a packet was sent or received with a key that needs renewing; a deadline,
@@ -98,7 +99,8 @@ void timers_received(struct wireguard_peer *p, bool data, time_ns now)
 void timers_initiation_sent(struct wireguard_peer *p, time_ns now)
 {
     p->active->rekey_at = TIME_NEVER;
-    p->active->retransmit_at = now + REKEY_TIMEOUT + jitter(wireguard_of(p));
+    p->active->retransmit_at =
+        now + (p->active->hurries ? RENEW_TIMEOUT : REKEY_TIMEOUT) + jitter(wireguard_of(p));
 }
 
 void timers_initiation_delayed(struct wireguard_peer *p, time_ns until)
@@ -117,7 +119,7 @@ void timers_handshake_done(struct wireguard_peer *p, time_ns now)
     struct active *a = p->active;
 
     a->retransmit_at = a->rekey_at = TIME_NEVER;
-    a->retries = 0;
+    a->retries = a->hurries = 0;
     a->asked_before_reject = false;
     p->handshake_at = now;
     wireguard_of(p)->counters.handshakes_done++;
@@ -144,7 +146,7 @@ void timers_give_up(struct wireguard_peer *p, time_ns now)
 
     a->retransmit_at = a->keepalive_at = a->rekey_at = a->silence_at = TIME_NEVER;
     a->need_another_keepalive = false;
-    a->retries = 0;
+    a->retries = a->hurries = 0;
     pending_drop(p, now);
     w->counters.handshakes_given_up++;
     w->busy++;
@@ -160,7 +162,9 @@ static void retransmit(struct wireguard_peer *p, time_ns now)
         timers_give_up(p, now);
         return;
     }
-    if (now - a->handshake_sent_at < REKEY_TIMEOUT) { /* we answered an initiation meanwhile */
+    if (a->hurries) {
+        a->hurries--;
+    } else if (now - a->handshake_sent_at < REKEY_TIMEOUT) { /* we answered an initiation meanwhile */
         timers_initiation_delayed(p, a->handshake_sent_at + REKEY_TIMEOUT);
         return;
     }

@@ -9,7 +9,7 @@
 static void random_default(void *ctx, void *out, size_t len)
 {
     (void)ctx;
-    random_bytes_fresh(out, len); /* ephemeral keys */
+    random_bytes(out, len);
 }
 
 const char *wireguard_outcome_text(int outcome)
@@ -124,6 +124,22 @@ void wireguard_node_free(struct wireguard_node *n)
     w->counters.nodes--;
     wipe(n, sizeof(*n));
     free(n);
+}
+
+int wireguard_node_set_secret(struct wireguard_node *n, const struct secret_key *secret)
+{
+    struct wireguard *w = n->w;
+    struct public_key public;
+
+    must(!w->busy);
+    secret_key_public(secret, &public);
+    for (uint32_t i = 0; i < w->door_count; i++)
+        if (w->doors[i].node != n && public_key_equal(&w->doors[i].node->identity.public, &public))
+            return -EEXIST;
+    n->identity = (struct identity) { *secret, public };
+    n->key_epoch++; /* answers to what is under way are for the old key: their mac1 does not fit any more */
+    mac1_key(&w->doors[n->slot].mac1, &public);
+    return 0;
 }
 
 void *wireguard_node_user(const struct wireguard_node *n)
@@ -259,13 +275,23 @@ int active_get(struct wireguard_peer *p)
     return 0;
 }
 
+bool static_shared_known(const struct wireguard_peer *p)
+{
+    return p->active && p->active->has_static_shared && p->active->key_epoch == p->node->key_epoch;
+}
+
+void static_shared_set(struct wireguard_peer *p, const uint8_t shared[KEY_BYTES])
+{
+    memmove(p->active->static_shared, shared, KEY_BYTES);
+    p->active->has_static_shared = true;
+    p->active->key_epoch = p->node->key_epoch;
+}
+
 /* The one Curve25519 that both directions of every handshake of a peer share. 0, HOSTILE_KEY. */
 int static_shared_get(struct wireguard_peer *p, uint8_t out[KEY_BYTES])
 {
-    struct active *a = p->active;
-
-    if (a && a->has_static_shared) {
-        memcpy(out, a->static_shared, KEY_BYTES);
+    if (static_shared_known(p)) {
+        memcpy(out, p->active->static_shared, KEY_BYTES);
         return 0;
     }
     return x25519(out, &p->node->identity.secret, &p->key) ? 0 : WIREGUARD_E_HOSTILE_KEY;

@@ -118,6 +118,10 @@ void wireguard_free(struct wireguard *w); /* NULL is fine; its nodes are gone */
 NODISCARD int wireguard_node_new(struct wireguard_node **out, struct wireguard *w,
                                  const struct secret_key *secret, void *user);
 void wireguard_node_free(struct wireguard_node *n); /* NULL is fine; its peers are gone */
+/* Another key from now on (rotation). Sessions do not depend on it: they go on, both ways, until a handshake
+ * with the new key replaces them or their time is over. A handshake under way is void. -EEXIST: another node
+ * here has this key. */
+NODISCARD int wireguard_node_set_secret(struct wireguard_node *n, const struct secret_key *secret);
 void *wireguard_node_user(const struct wireguard_node *n);
 const struct public_key *wireguard_node_key(const struct wireguard_node *n);
 
@@ -192,6 +196,11 @@ NODISCARD int wireguard_seal_batch(struct wireguard_peer *p, const struct wiregu
 /* Start a handshake unless one is under way or the last one is less than 5 s old (then it starts by
  * itself when those are over, if there still is no session). */
 void wireguard_initiate(struct wireguard_peer *p, time_ns now);
+
+/* After wireguard_node_set_secret, for each peer: one with a session or a handshake under way begins a new
+ * one now. The first few go out every second: a peer drops what it has with the old key when control tells it
+ * of the new one, and knows nothing of the new one before that, so waiting 5 s would be a pause of 5 s. */
+void wireguard_peer_renew(struct wireguard_peer *p, time_ns now);
 
 /* ---- time --------------------------------------------------------------------------- */
 
