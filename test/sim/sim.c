@@ -1,6 +1,7 @@
 #include "sim.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -41,6 +42,8 @@ struct flight {
 static struct {
     struct ev_loop loop;
     struct list timers; /* unsorted: there are few */
+    struct list tasks;
+    struct list mailboxes;
     struct list flights;
     size_t flight_count;
     struct ev_udp sockets[SIM_SOCKETS_MAX];
@@ -83,12 +86,14 @@ void sim_start(time_ns now)
     world.seed = 1;
     world.next_port = 20000;
     list_init(&world.timers);
+    list_init(&world.tasks);
+    list_init(&world.mailboxes);
     list_init(&world.flights);
 }
 
 void sim_stop(void)
 {
-    must(list_empty(&world.timers));
+    must(list_empty(&world.timers) && list_empty(&world.tasks) && list_empty(&world.mailboxes));
     for (size_t i = 0; i < world.socket_count; i++)
         must(!world.sockets[i].open);
     LIST_EACH (f, &world.flights, struct flight, link) {
@@ -329,11 +334,15 @@ static struct ev_timer *next_timer(void)
     return next;
 }
 
+static void run_posted(void);
+
 void sim_run(time_ns duration)
 {
     time_ns end = world.loop.now + duration;
 
     for (;;) {
+        run_posted();
+
         struct ev_timer *t = next_timer();
         struct flight *f = LIST_FIRST(&world.flights, struct flight, link);
         time_ns timer_at = t ? t->at : TIME_NEVER, flight_at = f ? f->at : TIME_NEVER;
@@ -360,6 +369,31 @@ time_ns ev_now(const struct ev_loop *loop)
     return loop->now;
 }
 
+int64_t ev_wall_clock(void)
+{
+    return SIM_WALL_START + world.loop.now;
+}
+
+time_ns ev_clock(void)
+{
+    return world.loop.now;
+}
+
+/* This machine never sleeps. */
+void ev_loop_watch_sleep(struct ev_loop *loop, void (*fn)(void *owner, time_ns slept, time_ns now),
+                         void *owner)
+{
+    (void)loop;
+    (void)fn;
+    (void)owner;
+}
+
+uint64_t ev_loop_wakeups(const struct ev_loop *loop)
+{
+    (void)loop;
+    return world.counters.timers_fired;
+}
+
 void ev_timer_init(struct ev_timer *t, struct ev_loop *loop, void (*fn)(struct ev_timer *, time_ns now))
 {
     *t = (struct ev_timer) { .loop = loop, .fn = fn };
@@ -377,6 +411,98 @@ void ev_timer_set(struct ev_timer *t, time_ns at)
 void ev_timer_stop(struct ev_timer *t)
 {
     list_remove(&t->link);
+}
+
+/* ---- tasks and letters ------------------------------------------------------------------------------- */
+
+void ev_task_init(struct ev_task *t, struct ev_loop *loop, void (*fn)(struct ev_task *, time_ns now))
+{
+    *t = (struct ev_task) { .loop = loop, .fn = fn };
+}
+
+void ev_task_post(struct ev_task *t)
+{
+    if (!list_linked(&t->link))
+        list_push_back(&world.tasks, &t->link);
+}
+
+void ev_task_cancel(struct ev_task *t)
+{
+    list_remove(&t->link);
+}
+
+/* Letters may come from other threads; they are read when sim_run looks at them. */
+struct ev_mailbox {
+    struct list link; /* in the world */
+    void (*fn)(void *owner, struct ev_letter *letter, time_ns now);
+    void *owner;
+    pthread_mutex_t lock;
+    struct list letters;
+};
+
+int ev_mailbox_new(struct ev_mailbox **out, struct ev_loop *loop,
+                   void (*fn)(void *owner, struct ev_letter *letter, time_ns now), void *owner)
+{
+    struct ev_mailbox *m = calloc(1, sizeof(*m));
+
+    (void)loop;
+    if (!m)
+        return -ENOMEM;
+    *m = (struct ev_mailbox) { .fn = fn, .owner = owner };
+    pthread_mutex_init(&m->lock, NULL);
+    list_init(&m->letters);
+    list_push_back(&world.mailboxes, &m->link);
+    *out = m;
+    return 0;
+}
+
+static bool read_letter(struct ev_mailbox *m)
+{
+    struct list *link;
+
+    pthread_mutex_lock(&m->lock);
+    link = list_pop_front(&m->letters);
+    pthread_mutex_unlock(&m->lock);
+    if (link)
+        m->fn(m->owner, LIST_ENTRY(link, struct ev_letter, link), world.loop.now);
+    return link != NULL;
+}
+
+void ev_mailbox_free(struct ev_mailbox *m)
+{
+    if (!m)
+        return;
+    while (read_letter(m))
+        ;
+    list_remove(&m->link);
+    pthread_mutex_destroy(&m->lock);
+    free(m);
+}
+
+void ev_mailbox_post(struct ev_mailbox *m, struct ev_letter *letter)
+{
+    pthread_mutex_lock(&m->lock);
+    list_push_back(&m->letters, &letter->link);
+    pthread_mutex_unlock(&m->lock);
+}
+
+/* What a turn of the loop does before it sleeps. */
+static void run_posted(void)
+{
+    bool again = true;
+
+    while (again) {
+        struct list *link = list_pop_front(&world.tasks);
+
+        again = link != NULL;
+        if (link) {
+            struct ev_task *t = LIST_ENTRY(link, struct ev_task, link);
+
+            t->fn(t, world.loop.now);
+        }
+        LIST_EACH (m, &world.mailboxes, struct ev_mailbox, link)
+            again |= read_letter(m);
+    }
 }
 
 /* ---- datagrams ---------------------------------------------------------------------------------------- */
@@ -443,7 +569,8 @@ int ev_udp_send(struct ev_udp *u, const struct ip_port *to, struct span bytes, s
 struct ev_resolve {
     ev_resolve_fn *fn;
     void *owner;
-    const struct ip *ip;
+    const struct ip *ip; /* NULL: no such name */
+    struct ip literal;
     bool cancelled;
 };
 
@@ -469,6 +596,8 @@ int ev_resolve_start(struct ev_resolve **out, struct ev_loop *loop, const char *
     for (size_t i = 0; i < world.name_count; i++)
         if (strcmp(world.names[i].name, name) == 0)
             r->ip = &world.names[i].ip;
+    if (ip_parse(span_from_str(name), &r->literal))
+        r->ip = &r->literal;
     sim_later(5 * MSEC, resolved, r);
     *out = r;
     return 0;
@@ -478,62 +607,4 @@ void ev_resolve_cancel(struct ev_resolve *r)
 {
     if (r)
         r->cancelled = true;
-}
-
-/* ---- letters ------------------------------------------------------------------------------------- */
-
-struct ev_mailbox {
-    void (*fn)(void *owner, struct ev_letter *letter, time_ns now);
-    void *owner;
-    struct list letters;
-    bool freed, visit; /* a visit of the postman is due */
-};
-
-int ev_mailbox_new(struct ev_mailbox **out, struct ev_loop *loop,
-                   void (*fn)(void *owner, struct ev_letter *letter, time_ns now), void *owner)
-{
-    struct ev_mailbox *m = calloc(1, sizeof(*m));
-
-    (void)loop;
-    if (!m)
-        return -ENOMEM;
-    *m = (struct ev_mailbox) { .fn = fn, .owner = owner };
-    list_init(&m->letters);
-    *out = m;
-    return 0;
-}
-
-static void drain(struct ev_mailbox *m)
-{
-    for (struct list *link; (link = list_pop_front(&m->letters));)
-        m->fn(m->owner, LIST_ENTRY(link, struct ev_letter, link), world.loop.now);
-}
-
-static void visit(void *ctx)
-{
-    struct ev_mailbox *m = ctx;
-
-    m->visit = false;
-    if (m->freed)
-        free(m);
-    else
-        drain(m);
-}
-
-void ev_mailbox_post(struct ev_mailbox *m, struct ev_letter *letter)
-{
-    list_push_back(&m->letters, &letter->link);
-    if (!m->visit)
-        sim_later(0, visit, m);
-    m->visit = true;
-}
-
-void ev_mailbox_free(struct ev_mailbox *m)
-{
-    if (!m)
-        return;
-    drain(m);
-    m->freed = true;
-    if (!m->visit)
-        free(m);
 }

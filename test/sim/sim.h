@@ -1,8 +1,8 @@
 /* test/sim/sim.h - the symbols of ev/ that network code uses, over a simulated clock and network
  *
  * Link a test with sim.c and the module under test runs unchanged: its timers fire when simulated time
- * comes to them, its datagrams travel with a delay through NATs. One world per process, one thread.
- * IPv4 only, no descriptors. What is not here (streams) is added when a test needs it.
+ * comes to them, its datagrams travel with a delay through NATs. One world per process, one thread (others
+ * may post letters). IPv4 only, no descriptors; streams.c, linked beside it, refuses every connection.
  */
 #ifndef MANYTAILS_TEST_SIM_H
 #define MANYTAILS_TEST_SIM_H
@@ -13,6 +13,7 @@
 #define SIM_MAPPINGS_MAX 512
 #define SIM_IN_FLIGHT_MAX 8192
 #define SIM_DATAGRAM_BYTES_MAX 1600
+#define SIM_WALL_START (1700000000 * SEC) /* the wall clock at simulated time 0 */
 
 enum sim_nat {
     SIM_NAT_NONE, /* its address is public */
