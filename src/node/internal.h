@@ -259,6 +259,9 @@ struct node_peer *peer_get(struct node *n, const struct public_key *key);
 struct node_peer *peer_find(struct node *n, const struct public_key *key); /* only if it exists */
 struct node_peer *peer_for(struct node *n, const struct netmap_peer *info);
 void peer_update(struct node_peer *p, const struct netmap_peer *info, time_ns now);
+/* The same peer with another key: connections and paths stay, its sessions end. -EEXIST, -ENOMEM: unchanged.
+ */
+NODISCARD int peer_rekey(struct node_peer *p, const struct public_key *key, time_ns now);
 void peer_free(struct node_peer *p);
 /* Is it a node of this process? Then packets go there in memory, never on the wire. */
 bool peer_is_local(struct node_peer *p);
@@ -266,6 +269,9 @@ uint64_t peer_token(const struct node_peer *p);
 struct node_peer *peer_of_token(struct node_shard *s, uint64_t token); /* NULL: gone */
 
 /* node.c */
+/* Operations of its control client; tests call them in control's place. */
+NODISCARD int node_keys_changed(void *owner, const struct control_keys *keys);
+NODISCARD int node_map(void *owner, const struct tailcfg_map_response *response, bool first, time_ns now);
 uint32_t node_index(const struct node *n);
 struct node *node_of_index(struct node_shard *s, uint32_t index); /* NULL: gone */
 void node_report_changed(struct node *n, unsigned what);
@@ -286,6 +292,8 @@ NODISCARD int shard_underlay_new(struct node_shard *s, uint16_t port, struct und
 
 /* relays.c: the node's relay connections */
 NODISCARD int relay_open(struct node *n);
+/* The same connections with the node's new key. -ENOMEM: there are none. */
+NODISCARD int relay_reopen(struct node *n, time_ns now);
 NODISCARD int relay_apply_map(struct node *n, const struct tailcfg_derp_map *map, time_ns now);
 NODISCARD int relay_shard_open(struct node_shard *s);
 void relay_send_packet(struct node *n, uint16_t region, const struct public_key *to, struct span packet);

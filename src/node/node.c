@@ -128,6 +128,7 @@ static void data_path_down(struct node *n)
 }
 
 static void apply_derp_map(struct node *n, time_ns now);
+static void arm_save(struct node *n, time_ns now);
 static void tell_senders(struct node *n);
 
 /* Everything that has the node key in it, for the key in n->keys. */
@@ -156,6 +157,46 @@ static int data_path_up(struct node *n)
     return 0;
 }
 
+/* The node key has changed while the data path is up: what knows the key gets the new one, everything else
+ * (connections inside, paths, sessions until the next handshake) stays. -errno: half done. */
+static int data_path_rekey(struct node *n, time_ns now)
+{
+    struct node_shard *s = n->shard;
+    int r = wireguard_node_set_secret(n->wireguard, &n->keys.node);
+
+    if (r)
+        return r;
+    secret_key_public(&n->keys.node, &n->public_key);
+    underlay_node_set_key(n->underlay, &n->public_key);
+    process_unregister(s->process, &n->local);
+    n->local.key = n->public_key;
+    r = process_register(s->process, &n->local);
+    n->registered = r == 0;
+    if (!r)
+        r = relay_reopen(n, now);
+    if (r)
+        return r;
+    LIST_EACH (p, &n->peers, struct node_peer, link) {
+        wireguard_peer_renew(p->wireguard, now);
+    }
+    n->saved = false; /* the stored netmap is the old key's */
+    arm_save(n, now);
+    return 0;
+}
+
+static int change_key(struct node *n, time_ns now)
+{
+    struct public_key fresh;
+    int r = -ENOENT;
+
+    secret_key_public(&n->keys.node, &fresh);
+    if (n->wireguard && public_key_equal(&fresh, &n->public_key))
+        return 0;
+    if (n->wireguard)
+        r = data_path_rekey(n, now);
+    return r ? data_path_up(n) : 0;
+}
+
 static bool has_node_key(const struct state_keys *keys)
 {
     static const struct secret_key none;
@@ -164,7 +205,7 @@ static bool has_node_key(const struct state_keys *keys)
 }
 
 /* Persisted before it is used: a crash afterwards finds the key that the server knows. */
-static int on_keys_changed(void *owner, const struct control_keys *keys)
+int node_keys_changed(void *owner, const struct control_keys *keys)
 {
     struct node *n = owner;
     struct state_keys fresh = n->keys;
@@ -180,7 +221,7 @@ static int on_keys_changed(void *owner, const struct control_keys *keys)
         log_error(n->name, "the new node key cannot be written to %s: %s", n->state_directory, err_text(r));
         return r;
     }
-    return has_node_key(&n->keys) ? data_path_up(n) : 0;
+    return has_node_key(&n->keys) ? change_key(n, ev_now(n->shard->loop)) : 0;
 }
 
 /* ---- reports ------------------------------------------------------------------------------- */
@@ -325,7 +366,8 @@ static void apply_peer(struct node *n, const struct netmap_change *c, time_ns no
         sender_known(n, new_disco, true);
     if (old_disco && (!new_disco || !public_key_equal(old_disco, new_disco)))
         sender_known(n, old_disco, false);
-    if (p && (!c->new || !public_key_equal(&c->new->node.key, &p->key)))
+    if (p &&
+        (!c->new || (!public_key_equal(&c->new->node.key, &p->key) && peer_rekey(p, &c->new->node.key, now))))
         peer_free(p);
     else if (p)
         peer_update(p, c->new, now);
@@ -406,7 +448,7 @@ static int apply_changes(struct node *n, struct netmap_changes *changes, time_ns
     return r;
 }
 
-static int on_map(void *owner, const struct tailcfg_map_response *response, bool first, time_ns now)
+int node_map(void *owner, const struct tailcfg_map_response *response, bool first, time_ns now)
 {
     struct netmap_changes changes;
     struct node *n = owner;
@@ -509,8 +551,8 @@ static void on_logged_out(void *owner, bool done)
 static const struct control_ops control_ops = {
     .state_changed = on_control_state,
     .auth_url = on_auth_url,
-    .keys_changed = on_keys_changed,
-    .map = on_map,
+    .keys_changed = node_keys_changed,
+    .map = node_map,
     .report = on_report,
     .logged_out = on_logged_out,
 };

@@ -60,6 +60,30 @@ void peer_update(struct node_peer *p, const struct netmap_peer *info, time_ns no
     netmap_peer_unref(p->node->shard->process->store, old);
 }
 
+int peer_rekey(struct node_peer *p, const struct public_key *key, time_ns now)
+{
+    struct node *n = p->node;
+    struct wireguard_peer *fresh, *old = p->wireguard;
+    struct wireguard_peer_facts facts;
+    int r = wireguard_peer_new(&fresh, n->wireguard, key, p);
+
+    if (r)
+        return r;
+    wireguard_peer_facts(old, now, &facts);
+    table_remove(&n->peers_by_key, &p->by_key);
+    must(table_insert(&n->peers_by_key, &p->by_key, key_hash(n, key)) ==
+         0); /* it has just given up its place */
+    p->key = *key;
+    p->wireguard = fresh;
+    ev_timer_stop(&p->timer);
+    wireguard_peer_free(old);
+    underlay_peer_set_key(p->underlay, key);
+    p->local_shard = NULL;
+    if (!peer_is_local(p) && facts.session)
+        tunnel_output(p); /* begins the handshake: the other side may have nothing to send */
+    return 0;
+}
+
 /* Asked again before a handshake, because the other node may have got its key after this peer was made. */
 bool peer_is_local(struct node_peer *p)
 {

@@ -56,6 +56,23 @@ int relay_open(struct node *n)
     return relay_node_new(&n->relay, n->shard->relays, &config);
 }
 
+int relay_reopen(struct node *n, time_ns now)
+{
+    const struct tailcfg_derp_map *map = netmap_derp_map(n->netmap);
+    int r;
+
+    relay_node_free(n->relay);
+    n->relay = NULL;
+    r = relay_open(n);
+    if (!r && map)
+        r = relay_node_set_map(n->relay, map, now);
+    if (r)
+        return r;
+    relay_node_set_home(n->relay, n->home_region, now);
+    on_room(n, 0, now); /* who waited for room in the old queue finds an empty one */
+    return 0;
+}
+
 int relay_shard_open(struct node_shard *s)
 {
     return relay_shard_new(&s->relays, s->loop, s->process->pacer, s->process->tls, s->process->proxies);
