@@ -640,6 +640,31 @@ static void marked_as_expired(void **state)
 /* ---- on disk
  * -------------------------------------------------------------------------------------------------- */
 
+/* How a peer knows us is part of the peer: deltas change it, and it is there after a restart. */
+static void masquerade_addresses_are_changed_by_deltas_and_saved(void **state)
+{
+    (void)state;
+    struct netmap *again;
+    struct ip want;
+    struct buf b;
+
+    buf_init(&b, 1 << 20);
+    assert_true(ip_parse(span_from_str("100.99.88.77"), &want));
+    first(control_first_map);
+    assert_true(ip_is_none(&peer(7)->node.masquerade_v4));
+    delta("{\"PeersChanged\":[{\"ID\":7,\"Name\":\"x.\",\"Addresses\":[\"100.64.0.7/32\"],"
+          "\"SelfNodeV4MasqAddrForThisPeer\":\"100.99.88.77\"}]}");
+    assert_true(ip_equal(&peer(7)->node.masquerade_v4, &want));
+    assert_int_equal(netmap_save(map, &b), 0);
+    assert_int_equal(netmap_new(&again, store), 0);
+    assert_int_equal(netmap_load(again, buf_span(&b)), 0);
+    assert_true(ip_equal(&netmap_peer_by_id(again, 7)->node.masquerade_v4, &want));
+    netmap_free(again);
+    buf_deinit(&b);
+    delta("{\"PeersChanged\":[{\"ID\":7,\"Name\":\"x.\",\"Addresses\":[\"100.64.0.7/32\"]}]}");
+    assert_true(ip_is_none(&peer(7)->node.masquerade_v4));
+}
+
 static void saved_and_loaded_is_the_same(void **state)
 {
     (void)state;
@@ -849,6 +874,7 @@ int main(void)
         WITH(keys_end_when_control_says),
         WITH(clocks_that_differ),
         WITH(marked_as_expired),
+        WITH(masquerade_addresses_are_changed_by_deltas_and_saved),
         WITH(saved_and_loaded_is_the_same),
         WITH(damage_is_noticed),
         WITH(stream_of_headscale),

@@ -149,26 +149,15 @@ int inner_stream_new(struct stream **out, struct node *n, handle conn)
     return 0;
 }
 
-/* Our address of the family of `to`. */
-static const struct ip *own_address(const struct node *n, const struct ip *to)
-{
-    const struct netmap_peer *self = netmap_self(n->netmap);
-
-    for (size_t i = 0; self && i < self->node.addresses.count; i++)
-        if (ip_is_v4(&self->node.addresses.items[i].ip) == ip_is_v4(to))
-            return &self->node.addresses.items[i].ip;
-    return NULL;
-}
-
 int inner_stream_connect(struct stream **out, struct node *n, const struct ip_port *to, time_ns now)
 {
     const struct netmap_peer *info = netmap_route(n->netmap, &to->ip);
-    const struct ip *local = own_address(n, &to->ip);
+    const struct ip *local = ip_is_v4(&to->ip) ? &n->own_v4 : &n->own_v6;
     struct node_peer *peer = info ? peer_for(n, info) : NULL;
     struct inner_stream *s;
     int r;
 
-    if (!peer || !local)
+    if (!peer || ip_is_none(local))
         return -EHOSTUNREACH;
     s = stream_new(n, HANDLE_NONE);
     if (!s)

@@ -6,6 +6,7 @@
  *   peer.c      one peer of one node, made when there is traffic
  *   socket.c    the node's UDP sockets: the shard's, or its own
  *   tunnel.c    inner packets: in from WireGuard to the stack, out from the stack to WireGuard
+ *   masquerade.c  peers that know us by another address
  *   tsmp.c      IP protocol 99: ping, pong, disco key announcements, rejects
  *   service.c   what listens: SYN policy, TLS, the proxy, who-is
  *   inner.c     a connection inside the tunnel as a stream
@@ -205,6 +206,7 @@ struct node {
     struct state_store *store;
     struct state_keys keys;
     struct public_key public_key; /* of keys.node; zero until registered */
+    struct ip own_v4, own_v6;     /* our first address of each family; ip_is_none: we have none */
     struct local_node local;
 
     struct control_client *control;
@@ -305,18 +307,24 @@ void relay_status_write(const struct node *n, struct json_writer *w, time_ns now
 void tunnel_receive(struct node_shard *s, struct underlay_node *hint, const struct mspan *datagrams,
                     size_t count, const struct underlay_source *source, time_ns now);
 /* Plaintext packets that are known to come from this peer. Packets must not be too many for one batch. */
-void tunnel_deliver(struct node_peer *from, const struct span *packets, size_t count, time_ns now);
-void tunnel_output(struct node_peer *p);              /* there is something to send to it: soon */
-void tunnel_flush(struct node_shard *s, time_ns now); /* now */
-
-/* ---- quiet.c: the heap after a burst ---- */
-
-void quiet_init(struct node_shard *s);
-void quiet_note(struct node_shard *s, time_ns now);          /* packets went */
+void tunnel_deliver(struct node_peer *from, const struct mspan *packets, size_t count, time_ns now);
+void tunnel_output(struct node_peer *p);                     /* there is something to send to it: soon */
+void tunnel_flush(struct node_shard *s, time_ns now);        /* now */
 void tunnel_session_ready(struct node_peer *p, time_ns now); /* what waits for a key goes out */
 /* One packet of our own making (TSMP); dropped if there is no key for it. */
 void tunnel_send_packet(struct node_peer *p, struct span packet, time_ns now);
 void tunnel_letter(void *owner, struct ev_letter *letter, time_ns now);
+
+/* ---- quiet.c: the heap after a burst ---- */
+
+void quiet_init(struct node_shard *s);
+void quiet_note(struct node_shard *s, time_ns now); /* packets went */
+
+/* masquerade.c: in place, before anything else looks at it, and after. Nothing for nearly all peers. */
+void masquerade_in(const struct node_peer *from, struct mspan packet);
+void masquerade_out(const struct node_peer *to, struct mspan packet);
+/* For tests: replaces the source or destination if it is `old`. */
+void masquerade_rewrite(struct mspan packet, bool source, const struct ip *old, const struct ip *new);
 
 /* shard.c: handshakes of keys that the netmap does not name yet */
 void unknown_remember(struct node_shard *s, struct node *n, const struct public_key *initiator,

@@ -390,6 +390,15 @@ static void check_name(struct node *n, const struct netmap_peer *self)
                  (int)label.len, label.data, n->name);
 }
 
+/* Our first address of a family; ip_is_none: there is none. */
+static struct ip first_address(const struct netmap_peer *self, bool v4)
+{
+    for (size_t i = 0; i < self->node.addresses.count; i++)
+        if (ip_is_v4(&self->node.addresses.items[i].ip) == v4)
+            return self->node.addresses.items[i].ip;
+    return (struct ip) { 0 };
+}
+
 static int apply_self(struct node *n)
 {
     const struct netmap_peer *self = netmap_self(n->netmap);
@@ -405,6 +414,8 @@ static int apply_self(struct node *n)
         r = filter_local_set(&n->filter, self->node.addresses.items, self->node.addresses.count);
     if (r)
         return r;
+    n->own_v4 = first_address(self, true);
+    n->own_v6 = first_address(self, false);
     n->filter.shields_up = !self->node.machine_authorized; /* nobody gets in before an administrator agreed */
     check_name(n, self);
     return 0;

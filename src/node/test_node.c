@@ -73,7 +73,8 @@ static void an_unknown_initiator_is_answered_when_a_delta_names_it(void **state)
     assert_false(c.connected);
     member_told_of(&web, &client);
     assert_int_equal(here.shard->counters.handshakes_resumed, 1);
-    assert_int_equal(wireguard_counters(here.shard->wireguard)->responses_sent, 1); /* by the relay, in life */
+    assert_int_equal(wireguard_counters(here.shard->wireguard)->responses_sent,
+                     1); /* by the relay, in life */
     sim_run(10 * SEC);
     assert_true(c.connected);
     client_close(&c);
@@ -226,7 +227,78 @@ static void the_netmap_is_stored_under_the_new_key(void **state)
     assert_true(is_answered(&client, web.ip));
 }
 
-/* ---- the end -------------------------------------------------------------------------------------------- */
+/* ---- masquerade -----------------------------------------------------------------------------------------
+ */
+
+/* The service is shared: the client's tailnet has it under an address that its own does not know. */
+static void share_web(void)
+{
+    web.shown_ip = "100.99.88.77";
+    client.masquerade = "100.99.88.77"; /* in web's netmap: so the client knows us */
+}
+
+static void a_shared_service_answers_under_the_address_the_peer_has_for_it(void **state)
+{
+    struct ip_port from = { .port = 1 };
+    struct netmap_whois who;
+
+    (void)state;
+    share_web();
+    start_both();
+    assert_true(is_answered(&client, "100.99.88.77"));
+    assert_true(is_answered(&client, web.ip6)); /* the other family as ever */
+    assert_int_equal(here.shard->counters.inner_filtered, 0);
+    assert_true(ip_parse(span_from_str(client.ip), &from.ip));
+    assert_true(netmap_whois(web.node->netmap, &from.ip, &who));
+    assert_span_text(who.user->login_name, "alice@example.com");
+}
+
+static void a_shared_node_opens_connections_from_the_address_the_peer_has_for_it(void **state)
+{
+    (void)state;
+    share_web();
+    start_both();
+    assert_true(is_answered(&web, client.ip));
+    assert_int_equal(there.shard->counters.inner_source_refused, 0);
+}
+
+/* Without the field the packets come for an address that is not ours. */
+static void only_the_peer_that_is_named_reaches_the_other_address(void **state)
+{
+    (void)state;
+    share_web();
+    client.masquerade = NULL;
+    start_both();
+    assert_false(is_answered(&client, "100.99.88.77"));
+    assert_true(here.shard->counters.inner_filtered > 0);
+}
+
+/* Between nodes of one process, where no WireGuard is in between. */
+static void a_neighbour_in_the_process_is_masqueraded_as_well(void **state)
+{
+    (void)state;
+    web.shown_ip = plain.masquerade = "100.99.88.77";
+    member_start(&web, (struct member *[]) { &plain, NULL });
+    member_start(&plain, (struct member *[]) { &web, NULL });
+    assert_true(is_answered(&plain, "100.99.88.77"));
+    assert_true(is_answered(&web, plain.ip));
+    assert_true(here.shard->counters.inner_local > 0);
+}
+
+static void a_delta_moves_the_address(void **state)
+{
+    (void)state;
+    share_web();
+    start_both();
+    assert_true(is_answered(&client, "100.99.88.77"));
+    web.shown_ip = client.masquerade = "100.99.88.66";
+    member_told_of(&web, &client);
+    member_told_of(&client, &web);
+    assert_true(is_answered(&client, "100.99.88.66"));
+}
+
+/* ---- the end --------------------------------------------------------------------------------------------
+ */
 
 static void a_drain_waits_for_the_request_under_way_and_takes_no_other(void **state)
 {
@@ -264,6 +336,11 @@ int main(void)
         T(a_connection_outlives_a_new_node_key_of_the_client),
         T(after_a_rotation_the_old_key_opens_nothing),
         T(the_netmap_is_stored_under_the_new_key),
+        T(a_shared_service_answers_under_the_address_the_peer_has_for_it),
+        T(a_shared_node_opens_connections_from_the_address_the_peer_has_for_it),
+        T(only_the_peer_that_is_named_reaches_the_other_address),
+        T(a_neighbour_in_the_process_is_masqueraded_as_well),
+        T(a_delta_moves_the_address),
         T(a_drain_waits_for_the_request_under_way_and_takes_no_other),
     };
 

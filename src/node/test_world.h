@@ -33,9 +33,9 @@ struct member {
     const char *name, *ip, *ip6;
     char dir[64];
     struct state_keys keys;
-    int64_t expiry;           /* of its key; 0: never */
-    const char *masquerade;   /* how it knows us: goes into its entry; NULL: by our address */
-    const char *shown_ip;     /* what the other side has as its address; NULL: `ip` */
+    int64_t expiry;         /* of its key; 0: never */
+    const char *masquerade; /* how it knows us: goes into its entry; NULL: by our address */
+    const char *shown_ip;   /* what the other side has as its address; NULL: `ip` */
     struct node *node;
     unsigned stopped;
 };
@@ -84,12 +84,12 @@ static inline void put_member(struct buf *out, const struct member *m, bool self
     if (m->expiry)
         time_text_rfc3339(m->expiry, expiry);
     assert_int_equal(
-        buf_printf(out,
-                   "{\"ID\":%d,\"StableID\":\"n%d\",\"Name\":\"%s.tail.test.\",\"User\":7,\"Key\":\"%s\","
-                   "\"DiscoKey\":\"%s\",\"KeyExpiry\":\"%s\",\"Addresses\":[\"%s/32\",\"%s/128\"],"
-                   "\"AllowedIPs\":[\"%s/32\",\"%s/128\"],\"Endpoints\":[\"%s:%d\"],\"MachineAuthorized\":true",
-                   m->id, m->id, m->name, key, disco, expiry, ip, m->ip6, ip, m->ip6, m->side->outer_ip,
-                   WORLD_PORT),
+        buf_printf(
+            out,
+            "{\"ID\":%d,\"StableID\":\"n%d\",\"Name\":\"%s.tail.test.\",\"User\":7,\"Key\":\"%s\","
+            "\"DiscoKey\":\"%s\",\"KeyExpiry\":\"%s\",\"Addresses\":[\"%s/32\",\"%s/128\"],"
+            "\"AllowedIPs\":[\"%s/32\",\"%s/128\"],\"Endpoints\":[\"%s:%d\"],\"MachineAuthorized\":true",
+            m->id, m->id, m->name, key, disco, expiry, ip, m->ip6, ip, m->ip6, m->side->outer_ip, WORLD_PORT),
         0);
     if (!self && m->masquerade)
         assert_int_equal(buf_printf(out, ",\"SelfNodeV4MasqAddrForThisPeer\":\"%s\"", m->masquerade), 0);
@@ -101,10 +101,11 @@ static inline void put_map(struct buf *out, const struct member *self, struct me
 {
     assert_int_equal(buf_append_str(out, "{\"Node\":"), 0);
     put_member(out, self, true);
-    assert_int_equal(buf_append_str(out, ",\"Domain\":\"tail.test\",\"PacketFilter\":[{\"SrcIPs\":[\"*\"],"
-                                         "\"DstPorts\":[{\"IP\":\"*\",\"Ports\":{\"First\":0,\"Last\":65535}}]}],"
-                                         "\"UserProfiles\":[{\"ID\":7,\"LoginName\":\"alice@example.com\","
-                                         "\"DisplayName\":\"Alice\"}],\"Peers\":["),
+    assert_int_equal(buf_append_str(out,
+                                    ",\"Domain\":\"tail.test\",\"PacketFilter\":[{\"SrcIPs\":[\"*\"],"
+                                    "\"DstPorts\":[{\"IP\":\"*\",\"Ports\":{\"First\":0,\"Last\":65535}}]}],"
+                                    "\"UserProfiles\":[{\"ID\":7,\"LoginName\":\"alice@example.com\","
+                                    "\"DisplayName\":\"Alice\"}],\"Peers\":["),
                      0);
     for (size_t i = 0; peers[i]; i++) {
         assert_int_equal(buf_append_str(out, i ? "," : ""), 0);
@@ -170,13 +171,13 @@ static const struct node_ops member_ops = { .state_changed = on_member_state,
 
 static inline int member_new(struct member *m, char why[NODE_WHY_BYTES])
 {
-    struct node_config config = { .name = m->name,
-                                  .control_url = WORLD_URL,
-                                  .state_directory = m->dir,
-                                  .listen.port = 80,
-                                  .proxy = { .name = m->name,
-                                             .upstream = "http://127.0.0.1:9",
-                                             .no_access_log = true } };
+    struct node_config config = {
+        .name = m->name,
+        .control_url = WORLD_URL,
+        .state_directory = m->dir,
+        .listen.port = 80,
+        .proxy = { .name = m->name, .upstream = "http://127.0.0.1:9", .no_access_log = true }
+    };
 
     return node_new(&m->node, m->side->shard, &config, &member_ops, m, why);
 }

@@ -68,14 +68,16 @@ static void forward(struct node_shard *s, struct span datagram, const struct und
 /* ---- in ------------------------------------------------------------------------------------- */
 
 /* Accepted by source check and packet filter? What is not for the stack is dealt with here. */
-static bool admit(struct node_peer *from, struct span packet, time_ns now)
+static bool admit(struct node_peer *from, struct mspan arrived, time_ns now)
 {
+    struct span packet = { arrived.data, arrived.len };
     struct node *n = from->node;
     struct shard_counters *counters = &n->shard->counters;
     struct filter_source source = netmap_peer_filter_source(from->info);
     struct packet_info info;
     enum filter_verdict verdict;
 
+    masquerade_in(from, arrived);
     packet_parse(packet, &info);
     if (info.version && !netmap_source_allowed(n->netmap, from->info, &info.src)) {
         counters->inner_source_refused++;
@@ -92,7 +94,7 @@ static bool admit(struct node_peer *from, struct span packet, time_ns now)
     return packet.len && !tsmp_handle(from, packet, &info, now);
 }
 
-void tunnel_deliver(struct node_peer *from, const struct span *packets, size_t count, time_ns now)
+void tunnel_deliver(struct node_peer *from, const struct mspan *packets, size_t count, time_ns now)
 {
     struct span accepted[BATCH_PACKETS];
     struct node *n = from->node;
@@ -105,7 +107,7 @@ void tunnel_deliver(struct node_peer *from, const struct span *packets, size_t c
         n->bytes_in += packets[i].len;
         from->bytes_in += packets[i].len;
         if (admit(from, packets[i], now))
-            accepted[taken++] = packets[i];
+            accepted[taken++] = span_make(packets[i].data, packets[i].len);
     }
     n->shard->counters.inner_in += taken;
     if (taken)
@@ -114,7 +116,7 @@ void tunnel_deliver(struct node_peer *from, const struct span *packets, size_t c
 
 struct run {
     struct node_peer *from;
-    struct span packets[BATCH_PACKETS];
+    struct mspan packets[BATCH_PACKETS];
     size_t count;
 };
 
@@ -125,7 +127,7 @@ static void run_deliver(struct run *run, time_ns now)
     run->count = 0;
 }
 
-static void run_add(struct run *run, struct node_peer *from, struct span packet, time_ns now)
+static void run_add(struct run *run, struct node_peer *from, struct mspan packet, time_ns now)
 {
     if (run->from != from || run->count == BATCH_PACKETS)
         run_deliver(run, now);
@@ -154,8 +156,7 @@ void tunnel_receive(struct node_shard *s, struct underlay_node *hint, const stru
         if (r == WIREGUARD_E_OTHER_SHARD || r == WIREGUARD_E_NO_NODE)
             forward(s, s->arriving.datagram, source, r == WIREGUARD_E_NO_NODE);
         else if (r == 0 && received.kind == WIREGUARD_RECEIVED_DATA)
-            run_add(&run, wireguard_peer_user(received.peer),
-                    (struct span) { received.packet.data, received.packet.len }, now);
+            run_add(&run, wireguard_peer_user(received.peer), received.packet, now);
     }
     run_deliver(&run, now);
     s->arriving.source = NULL;
@@ -163,7 +164,7 @@ void tunnel_receive(struct node_shard *s, struct underlay_node *hint, const stru
 
 /* ---- between nodes of this process -------------------------------------------------------------- */
 
-static void deliver_local(struct node_shard *s, handle to, const struct public_key *from, struct span packet,
+static void deliver_local(struct node_shard *s, handle to, const struct public_key *from, struct mspan packet,
                           time_ns now)
 {
     struct node *n = slab_get(&s->nodes, to);
@@ -182,7 +183,7 @@ void tunnel_letter(void *owner, struct ev_letter *letter, time_ns now)
 
     atomic_fetch_sub(&s->letters_queued, 1);
     if (l->kind == LETTER_PACKET) {
-        deliver_local(s, l->to, &l->from, span_make(l->bytes, l->len), now);
+        deliver_local(s, l->to, &l->from, (struct mspan) { l->bytes, l->len }, now);
     } else {
         s->arriving.hops = l->hops;
         tunnel_receive(s, NULL, &datagram, 1, &l->source, now);
@@ -191,14 +192,14 @@ void tunnel_letter(void *owner, struct ev_letter *letter, time_ns now)
     free(l);
 }
 
-static void send_local(struct node_peer *p, struct span packet, time_ns now)
+static void send_local(struct node_peer *p, struct mspan packet, time_ns now)
 {
     struct shard_letter head = { .kind = LETTER_PACKET, .to = p->local_node, .from = p->node->public_key };
 
     if (p->local_shard == p->node->shard)
         deliver_local(p->local_shard, p->local_node, &p->node->public_key, packet, now);
     else
-        post(p->node->shard, p->local_shard, &head, packet);
+        post(p->node->shard, p->local_shard, &head, span_make(packet.data, packet.len));
 }
 
 /* ---- out ------------------------------------------------------------------------------------------ */
@@ -240,6 +241,7 @@ static void send_segment(struct node_peer *p, const struct netstack_segment *seg
 
         batch.last_len = netstack_segment_write(segment, i, datagram + WIREGUARD_HEADER_BYTES, NETSTACK_MTU);
         must(batch.last_len);
+        masquerade_out(p, (struct mspan) { datagram + WIREGUARD_HEADER_BYTES, batch.last_len });
     }
     if (wireguard_seal_batch(p->wireguard, &batch, now)) {
         s->counters.send_failed++;
@@ -257,9 +259,10 @@ static void send_segment_local(struct node_peer *p, const struct netstack_segmen
 
     count_sent(p, segment->count, segment->payload_bytes);
     for (uint32_t i = 0; i < segment->count; i++) {
-        size_t len = netstack_segment_write(segment, i, packet, sizeof(packet));
+        struct mspan whole = { packet, netstack_segment_write(segment, i, packet, sizeof(packet)) };
 
-        send_local(p, span_make(packet, len), now);
+        masquerade_out(p, whole);
+        send_local(p, whole, now);
     }
 }
 
@@ -324,14 +327,16 @@ void tunnel_session_ready(struct node_peer *p, time_ns now)
 void tunnel_send_packet(struct node_peer *p, struct span packet, time_ns now)
 {
     uint8_t room[WIREGUARD_OVERHEAD_BYTES + NETSTACK_MTU];
+    struct mspan copy = { room + WIREGUARD_HEADER_BYTES, packet.len };
     size_t len;
 
     must(packet.len <= NETSTACK_MTU);
+    memcpy(copy.data, packet.data, packet.len);
+    masquerade_out(p, copy);
     if (peer_is_local(p)) {
-        send_local(p, packet, now);
+        send_local(p, copy, now);
         return;
     }
-    memcpy(room + WIREGUARD_HEADER_BYTES, packet.data, packet.len);
     if (wireguard_seal(p->wireguard, (struct mspan) { room, sizeof(room) }, packet.len, now, &len))
         return; /* no key yet: whoever asked will ask again */
     count_sent(p, 1, packet.len);
