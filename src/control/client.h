@@ -94,6 +94,8 @@ struct control_client {
     bool registered;     /* keys.node is known to this server; polls may run */
     bool renewing_early; /* login_active, and the key in use is still good */
     bool approval_needed;
+    bool keys_pending; /* registered, but the owner is still writing the key down; with these to come: */
+    bool pending_url_over, pending_approval;
     time_ns login_at, login_deadline;
 
     /* map stream */

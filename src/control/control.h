@@ -111,8 +111,10 @@ struct control_ops {
     void (*state_changed)(void *owner, struct control_client *c);
     /* A person must open this URL; NULL: no longer. Told again only when it changes. */
     void (*auth_url)(void *owner, const char *url);
-    /* Persist these before returning 0: they are used from now on. -errno: they are not used, the client says
-     * so and tries again later. All zero after a confirmed log-out: forget the keys. */
+    /* Persist these before returning 0: they are used from now on. CONTROL_KEYS_LATER: they are being
+     * persisted, control_client_keys_stored follows; nothing is asked in their name until then. -errno: they
+     * are not used, the client says so and tries again later. All zero after a confirmed log-out: forget the
+     * keys; then there is nothing to wait for. */
     int (*keys_changed)(void *owner, const struct control_keys *keys);
     /* A message of the map stream, keep-alives excluded. `first`: of a new stream: it defines the full state,
      * what it does not name is gone. Borrowed until it returns. -errno: the stream is dropped and begun anew.
@@ -123,6 +125,8 @@ struct control_ops {
     /* The end of control_client_logout; `done` false: the server did not confirm within CONTROL_LOGOUT_NS. */
     void (*logged_out)(void *owner, bool done);
 };
+
+#define CONTROL_KEYS_LATER 1
 
 enum control_outcome {
     CONTROL_E_URL = 1, /* not a usable control URL */
@@ -144,6 +148,8 @@ void control_client_stop(struct control_client *c);  /* closes the connection; m
 /* What ops.report says has changed: published soon, once, and only if a request would differ. Cheap: call it
  * as often as you like. */
 void control_client_report_changed(struct control_client *c);
+/* The answer to CONTROL_KEYS_LATER: 0, or -errno as from ops.keys_changed. */
+void control_client_keys_stored(struct control_client *c, int result);
 /* A stored netmap is in use: the status says so while the server is away. */
 void control_client_have_netmap(struct control_client *c);
 /* Used from now on; a registration that waits (for a person, after a refusal) begins anew with it, unless it

@@ -9,7 +9,7 @@ time_ns login_deadline(const struct control_client *c)
     bool running = c->login.running || c->login.ended;
     time_ns at = c->registered && !c->login_active ? c->renew_at : TIME_NEVER;
 
-    if (!c->login_active || c->link != LINK_UP || c->logging_out)
+    if (!c->login_active || c->link != LINK_UP || c->logging_out || c->keys_pending)
         return at;
     return MIN(at, running ? c->login_deadline : c->login_at);
 }
@@ -17,6 +17,7 @@ time_ns login_deadline(const struct control_client *c)
 void login_begin(struct control_client *c, bool renew, time_ns now)
 {
     call_reset(&c->login);
+    c->keys_pending = false;
     if (c->registration.followup)
         c->ops->auth_url(c->owner, NULL);
     registration_begin(&c->registration, renew);
@@ -29,6 +30,7 @@ void login_cancel(struct control_client *c)
     if (!c->login_active || !c->registered)
         return;
     call_reset(&c->login);
+    c->keys_pending = false;
     if (c->registration.followup)
         c->ops->auth_url(c->owner, NULL);
     registration_begin(&c->registration, false);
@@ -76,30 +78,22 @@ static bool keys_equal(const struct control_keys *a, const struct control_keys *
     return crypto_equal(&a->node, &b->node, sizeof(a->node)) && public_key_equal(&a->old_node, &b->old_node);
 }
 
-/* Registered. The keys are stored before anything uses them. */
-static void done(struct control_client *c, const struct registration_verdict *v, time_ns now)
+/* The key is not on disk: the same registration is repeated later, with the same pending key. */
+static void not_stored(struct control_client *c, int error, time_ns now)
 {
-    struct control_keys keys;
-    bool changed;
     char text[128];
-    int r = 0;
 
-    registration_pending_keys(&c->registration, &keys);
-    changed = !keys_equal(&keys, &c->registration.keys);
-    if (changed)
-        r = c->ops->keys_changed(c->owner, &keys);
-    wipe(&keys, sizeof(keys));
-    if (c->dead)
-        return;
-    if (r) { /* the same registration is repeated later, with the same pending key */
-        snprintf(text, sizeof(text), "the new node key cannot be stored: %s", err_text(r));
-        log_error(c->name, "control: %s", text);
-        client_set_reason(c, text);
-        c->login_at = now + backoff_delay(4, BACKOFF_STEP, BACKOFF_MAX, client_random());
-        gate_leave(c->shard, c->server, &c->waiter);
-        return;
-    }
-    if (v->url_changed)
+    snprintf(text, sizeof(text), "the new node key cannot be stored: %s", err_text(error));
+    log_error(c->name, "control: %s", text);
+    client_set_reason(c, text);
+    c->login_at = now + backoff_delay(4, BACKOFF_STEP, BACKOFF_MAX, client_random());
+    gate_leave(c->shard, c->server, &c->waiter);
+}
+
+/* Registered, and the keys are on disk. */
+static void finish(struct control_client *c, bool changed, time_ns now)
+{
+    if (c->pending_url_over)
         c->ops->auth_url(c->owner, NULL);
     if (c->dead)
         return;
@@ -107,13 +101,52 @@ static void done(struct control_client *c, const struct registration_verdict *v,
     log_info(c->name, "control: registered with %s%s", c->server->url.text, changed ? " (new node key)" : "");
     c->registered = true;
     c->login_active = c->renewing_early = false;
-    c->approval_needed = v->approval_needed;
+    c->approval_needed = c->pending_approval;
     c->registrations++;
     c->expires_at = c->renew_at = TIME_NEVER;
     c->key_expiry = 0;
     update_registered(c);
     poll_stop(c);
     c->poll_at = now;
+}
+
+/* Registered. The keys are stored before anything uses them. */
+static void done(struct control_client *c, const struct registration_verdict *v, time_ns now)
+{
+    struct control_keys keys;
+    bool changed;
+    int r = 0;
+
+    registration_pending_keys(&c->registration, &keys);
+    changed = !keys_equal(&keys, &c->registration.keys);
+    c->pending_url_over = v->url_changed;
+    c->pending_approval = v->approval_needed;
+    if (changed)
+        r = c->ops->keys_changed(c->owner, &keys);
+    wipe(&keys, sizeof(keys));
+    if (c->dead)
+        return;
+    c->keys_pending = r == CONTROL_KEYS_LATER;
+    if (r < 0)
+        not_stored(c, r, now);
+    else if (r == 0)
+        finish(c, changed, now);
+}
+
+void control_client_keys_stored(struct control_client *c, int result)
+{
+    time_ns now = ev_now(c->shard->loop);
+
+    if (!c->keys_pending)
+        return; /* that registration was given up meanwhile */
+    c->keys_pending = false;
+    c->depth++;
+    if (result)
+        not_stored(c, result, now);
+    else
+        finish(c, true, now);
+    c->depth--;
+    client_again(c);
 }
 
 /* A link to show, or one that is over. Those who wait for a person need no slot. */
@@ -215,11 +248,11 @@ static void begin_if_due(struct control_client *c, time_ns now)
 void login_step(struct control_client *c, time_ns now)
 {
     begin_if_due(c, now);
-    if (c->dead || c->link != LINK_UP || c->logging_out || !c->login_active)
+    if (c->dead || c->link != LINK_UP || c->logging_out || !c->login_active || c->keys_pending)
         return;
     if (c->login.ended)
         answered(c, now);
-    if (c->dead || c->link != LINK_UP || !c->login_active)
+    if (c->dead || c->link != LINK_UP || !c->login_active || c->keys_pending)
         return;
     if (c->login.running && now >= c->login_deadline)
         client_link_failed(c, "no answer to the registration", now);
@@ -240,7 +273,8 @@ static void logout_finish(struct control_client *c, bool confirmed)
     if (confirmed) {
         registration_deinit(&c->registration);
         registration_init(&c->registration, &none);
-        if (c->ops->keys_changed(c->owner, &none))
+        c->keys_pending = false;
+        if (c->ops->keys_changed(c->owner, &none) < 0)
             log_warn(c->name, "control: logged out, but the old node key cannot be removed from the store");
         if (c->dead)
             return;

@@ -272,7 +272,7 @@ static void not_wanted(struct control_client *c, const char *why, time_ns now)
     }
     log_error(c->name, "control: %s: %s; the node is gone there and is registered anew", c->server->url.text,
               why);
-    c->registered = false;
+    c->registered = c->keys_pending = false;
     c->login_active = true;
     c->login_at = now;
     client_again(c);

@@ -367,6 +367,32 @@ static void keys_that_cannot_be_stored_are_not_used(void **state)
     assert_true(status_of(n).retry_at != TIME_NEVER);
 }
 
+/* As a node does it: the key is written by another thread, and nothing is asked with it before it is there.
+ */
+static void a_key_that_is_still_being_stored_is_not_used(void **state)
+{
+    (void)state;
+    struct node *n = start(0, "k");
+
+    n->keys_result = CONTROL_KEYS_LATER;
+    until(w.registers == 1);
+    pass(100 * MSEC);
+    assert_int_equal(w.streams, 0);
+    assert_int_equal(w.registers, 1);
+    control_client_keys_stored(n->client, -ENOSPC);
+    until(status_of(n).state == CONTROL_FAILED);
+    assert_non_null(strstr(status_of(n).sentence, "the new node key cannot be stored: "));
+    n->client->login_at = 0; /* not the whole pause */
+    client_again(n->client);
+    until(w.registers == 2 && n->client->keys_pending);
+    control_client_keys_stored(n->client, 0);
+    until(running(n));
+    assert_int_equal(w.streams, 1);
+    control_client_keys_stored(n->client, -EIO); /* an answer too many changes nothing */
+    pass(20 * MSEC);
+    assert_true(running(n));
+}
+
 static void lost_connection_comes_back_without_registering(void **state)
 {
     (void)state;
@@ -716,6 +742,7 @@ int main(void)
         T(server_that_takes_the_stream_request_gets_no_update_for_it),
         T(changes_of_one_moment_are_one_update_and_no_change_is_none),
         T(keys_that_cannot_be_stored_are_not_used),
+        T(a_key_that_is_still_being_stored_is_not_used),
         T(lost_connection_comes_back_without_registering),
         T(changed_server_key_is_fetched_again),
         T(nodes_share_one_fetch_of_the_key),

@@ -47,6 +47,7 @@ struct node_process {
     struct control_gate *gate;
     struct netmap_store *store;
     struct relay_pacer *pacer;
+    struct state_disk *disk; /* what writes the folders of all nodes */
     struct stream_proxies *proxies;
     struct underlay_survey *survey; /* which relay regions are near */
     struct tls_client *tls;         /* the roots that control servers and relays are checked against */
@@ -115,6 +116,7 @@ struct node_shard {
     struct netstack *netstack;
     struct relay_shard *relays;
     struct control_shard *control;
+    struct state_desk *desk;
     struct proxy_shard *proxy;
     struct slab nodes, peers;
     struct list output;   /* peers with something to send */
@@ -203,15 +205,18 @@ struct node {
         trouble_since; /* wall; trouble: attempts to reach control fail since; 0: they do not */
     struct notices notices;
 
-    struct state_store *store;
+    struct state_folder *folder;
     struct state_keys keys;
+    struct state_keys fresh; /* being written; then they become `keys` */
+    bool first_keys;         /* `keys` were made now and are not on disk yet: control does not start before */
+    struct ev_timer keys_timer;   /* tried again then */
     struct public_key public_key; /* of keys.node; zero until registered */
     struct ip own_v4, own_v6;     /* our first address of each family; ip_is_none: we have none */
     struct local_node local;
 
     struct control_client *control;
     struct netmap *netmap;
-    bool saved; /* a netmap of this run is on disk */
+    bool saved; /* a netmap of this run is on disk, or on its way there */
     struct ev_timer save_timer, expiry_timer, join_timer;
     struct filter_local filter;
     struct wireguard_node *wireguard; /* NULL until there is a node key */

@@ -7,6 +7,7 @@
 
 #define SAVE_DELAY (2 * SEC)   /* a netmap is written this long after it changed, the first one at once, */
 #define SAVE_JITTER (8 * SEC)  /* and up to this much later, so that N nodes do not write together */
+#define KEYS_RETRY (30 * SEC)  /* after the first keys could not be written */
 #define EXPIRY_STEP (30 * SEC) /* the least between two looks at expiries: clocks differ */
 #define STATE_NETMAP_WRITE_MAX ((size_t)STATE_NETMAP_BYTES_MAX - 128)
 
@@ -204,24 +205,33 @@ static bool has_node_key(const struct state_keys *keys)
     return !crypto_equal(&keys->node, &none, sizeof(none));
 }
 
+/* On disk now, or not: then the node goes on with the keys it has. */
+static void on_keys_written(void *owner, int result)
+{
+    struct node *n = owner;
+
+    if (!result)
+        n->keys = n->fresh;
+    state_keys_wipe(&n->fresh);
+    if (result)
+        log_error(n->name, "the new node key cannot be written to %s: %s", n->state_directory,
+                  err_text(result));
+    else if (has_node_key(&n->keys))
+        result = change_key(n, ev_now(n->shard->loop));
+    control_client_keys_stored(n->control, result);
+}
+
 /* Persisted before it is used: a crash afterwards finds the key that the server knows. */
 int node_keys_changed(void *owner, const struct control_keys *keys)
 {
     struct node *n = owner;
-    struct state_keys fresh = n->keys;
     int r;
 
-    fresh.node = keys->node;
-    fresh.old_node = keys->old_node;
-    r = state_save(n->store, n->control_url, &fresh);
-    if (!r)
-        n->keys = fresh;
-    state_keys_wipe(&fresh);
-    if (r) {
-        log_error(n->name, "the new node key cannot be written to %s: %s", n->state_directory, err_text(r));
-        return r;
-    }
-    return has_node_key(&n->keys) ? change_key(n, ev_now(n->shard->loop)) : 0;
+    n->fresh = n->keys;
+    n->fresh.node = keys->node;
+    n->fresh.old_node = keys->old_node;
+    r = state_folder_save(n->folder, &n->fresh, on_keys_written, n);
+    return r ? r : CONTROL_KEYS_LATER;
 }
 
 /* ---- reports ------------------------------------------------------------------------------- */
@@ -482,6 +492,14 @@ int node_map(void *owner, const struct tailcfg_map_response *response, bool firs
 
 /* ---- the stored netmap ------------------------------------------------------------------------------ */
 
+static void on_netmap_written(void *owner, int result)
+{
+    struct node *n = owner;
+
+    if (result)
+        log_warn(n->name, "the netmap cannot be stored in %s: %s", n->state_directory, err_text(result));
+}
+
 static void save_netmap(struct node *n)
 {
     struct buf text;
@@ -492,10 +510,12 @@ static void save_netmap(struct node *n)
     buf_init(&text, STATE_NETMAP_WRITE_MAX);
     r = netmap_save(n->netmap, &text);
     if (!r)
-        r = state_save_netmap(n->store, &n->public_key, buf_span(&text));
+        r = state_folder_save_netmap(n->folder, &n->public_key, &text, on_netmap_written, n);
     n->saved = true;
-    if (r)
-        log_warn(n->name, "the netmap cannot be stored in %s: %s", n->state_directory, err_text(r));
+    if (r == STATE_E_FULL) /* a thousand nodes, and a slow disk */
+        arm_save(n, ev_now(n->shard->loop));
+    else if (r)
+        on_netmap_written(n, r);
     buf_deinit(&text);
 }
 
@@ -511,12 +531,12 @@ static void load_netmap(struct node *n)
     int r;
 
     buf_init(&text, STATE_NETMAP_BYTES_MAX + 2);
-    r = state_load_netmap(n->store, &n->public_key, &text);
+    r = state_load_netmap(state_folder_store(n->folder), &n->public_key, &text);
     if (!r)
         r = netmap_load(n->netmap, buf_span(&text));
     buf_deinit(&text);
     if (r == NETMAP_E_DAMAGED)
-        state_damaged_netmap(n->store);
+        state_damaged_netmap(state_folder_store(n->folder));
     if (r || !netmap_self(n->netmap))
         return;
     if (apply_self(n))
@@ -583,7 +603,9 @@ static void on_stopped_task(struct ev_task *task, time_ns now)
         return;
     }
     ev_timer_stop(&n->stop_timer);
-    save_netmap(n);
+    ev_timer_stop(&n->keys_timer);
+    if (!n->logged_out)
+        save_netmap(n);
     enter(n, NODE_STOPPED, "stopped");
     n->ops->stopped(n->ctx, n);
 }
@@ -634,17 +656,47 @@ static int control_open(struct node *n, const struct node_config *c, char why[NO
     return r;
 }
 
+/* The first keys are on disk: now somebody may hear of them. */
+static void on_first_keys_written(void *owner, int result)
+{
+    struct node *n = owner;
+    char text[CONTROL_SENTENCE_BYTES];
+
+    if (!result) {
+        n->first_keys = false;
+        if (n->started && !n->stopping)
+            control_client_start(n->control);
+        return;
+    }
+    snprintf(text, sizeof(text), "the keys cannot be written to %s: %s; trying again", n->state_directory,
+             err_text(result));
+    log_error(n->name, "%s", text);
+    if (!n->stopping)
+        enter(n, NODE_FAILED, text);
+    ev_timer_set(&n->keys_timer, ev_now(n->shard->loop) + KEYS_RETRY);
+}
+
+static void on_keys_timer(struct ev_timer *t, time_ns now)
+{
+    struct node *n = CONTAINER_OF(t, struct node, keys_timer);
+
+    if (state_folder_save(n->folder, &n->keys, on_first_keys_written, n))
+        ev_timer_set(&n->keys_timer, now + KEYS_RETRY);
+}
+
 static int keys_open(struct node *n, char why[NODE_WHY_BYTES])
 {
-    int r = state_open(&n->store, n->state_directory, why);
+    int r = state_folder_open(&n->folder, n->shard->desk, n->state_directory, n->control_url, why);
 
     if (r)
         return r > 0 ? 1 : r;
-    r = state_load(n->store, n->control_url, &n->keys, why);
+    r = state_load(state_folder_store(n->folder), n->control_url, &n->keys, why);
     if (r == STATE_E_DAMAGED)
         log_error(n->name, "%s. Starting with new keys: the node will register anew", why);
-    /* New machine and disco keys are on disk before anybody hears of them. */
-    return r > 0 ? state_save(n->store, n->control_url, &n->keys) : r;
+    if (r <= 0)
+        return r;
+    n->first_keys = true;
+    return state_folder_save(n->folder, &n->keys, on_first_keys_written, n);
 }
 
 static int open_parts(struct node *n, const struct node_config *c, char why[NODE_WHY_BYTES])
@@ -689,6 +741,7 @@ int node_new(struct node **out, struct node_shard *s, const struct node_config *
     ev_timer_init(&n->expiry_timer, s->loop, on_expiry_timer);
     ev_timer_init(&n->join_timer, s->loop, on_join_timer);
     ev_timer_init(&n->stop_timer, s->loop, on_stop_timer);
+    ev_timer_init(&n->keys_timer, s->loop, on_keys_timer);
     ev_task_init(&n->stopped_task, s->loop, on_stopped_task);
     r = open_parts(n, c, why);
     if (r) {
@@ -718,13 +771,15 @@ void node_free(struct node *n)
     ev_timer_stop(&n->expiry_timer);
     ev_timer_stop(&n->join_timer);
     ev_timer_stop(&n->stop_timer);
+    ev_timer_stop(&n->keys_timer);
     ev_task_cancel(&n->stopped_task);
     filter_local_deinit(&n->filter);
     notices_deinit(&n->notices);
     netmap_free(n->netmap);
     table_deinit(&n->peers_by_key);
-    state_close(n->store);
+    state_folder_close(n->folder);
     state_keys_wipe(&n->keys);
+    state_keys_wipe(&n->fresh);
     free(n->name);
     free(n->control_url);
     free(n->state_directory);
@@ -747,7 +802,8 @@ void node_start(struct node *n)
     }
     if (n->join_timeout > 0)
         ev_timer_set(&n->join_timer, ev_now(n->shard->loop) + n->join_timeout);
-    control_client_start(n->control);
+    if (!n->first_keys)
+        control_client_start(n->control);
 }
 
 void node_stop(struct node *n, time_ns deadline)

@@ -29,6 +29,8 @@ int node_process_new(struct node_process **out, const struct node_process_config
     if (!r)
         r = relay_pacer_new(&p->pacer);
     if (!r)
+        r = state_disk_new(&p->disk);
+    if (!r)
         r = underlay_survey_new(&p->survey);
     if (!r)
         r = tls_server_new(&p->tls_server);
@@ -54,6 +56,7 @@ void node_process_free(struct node_process *p)
     tls_client_unref(p->tls);
     tls_server_unref(p->tls_server);
     underlay_survey_free(p->survey);
+    state_disk_free(p->disk);
     relay_pacer_free(p->pacer);
     netmap_store_free(p->store);
     control_gate_free(p->gate);

@@ -442,6 +442,8 @@ static int open_machines(struct node_shard *s)
     if (!r)
         r = control_shard_new(&s->control, s->process->gate, s->loop);
     if (!r)
+        r = state_desk_new(&s->desk, s->process->disk, s->loop);
+    if (!r)
         r = proxy_shard_new(&s->proxy, s->loop);
     if (!r)
         r = ev_mailbox_new(&s->mailbox, s->loop, tunnel_letter, s);
@@ -493,6 +495,7 @@ void node_shard_free(struct node_shard *s)
     ev_mailbox_free(s->mailbox);
     proxy_shard_free(s->proxy);
     control_shard_free(s->control);
+    state_desk_free(s->desk);
     relay_shard_free(s->relays);
     underlay_free(s->underlay);
     netstack_free(s->netstack);

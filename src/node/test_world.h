@@ -199,6 +199,7 @@ static inline void member_free(struct member *m)
 
     node_free(m->node);
     m->node = NULL;
+    state_disk_wait(m->side->process->disk);
     for (size_t i = 0; i < COUNT_OF(files); i++) {
         snprintf(path, sizeof(path), "%s/%s", m->dir, files[i]);
         unlink(path);

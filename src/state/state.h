@@ -10,7 +10,11 @@
  * a power failure may cost it, and a torn one is noticed by its own hash. A file that cannot be read is
  * set aside under a new name and named in the log, never overwritten.
  *
- * Thread: any, one at a time per folder. Blocks on the disk.
+ * state_* calls block on the disk. A loop must not, so a node has a `state_folder`: the same folder, written
+ * by the one thread of the process that may wait (state_disk). It tells when a write is on the disk by a
+ * letter to the loop (state_desk, one per loop), and not before: what must not be lost is acted upon then.
+ *
+ * Thread: state_* any, one at a time per folder; a desk and its folders the loop's; a disk any.
  */
 #ifndef MANYTAILS_STATE_STATE_H
 #define MANYTAILS_STATE_STATE_H
@@ -35,6 +39,7 @@ enum state_outcome {
     STATE_E_IN_USE = 1, /* another process holds the folder */
     STATE_E_DAMAGED,    /* state_load: the file was set aside, `why` names it; fresh keys were made */
     STATE_E_FRESH,      /* state_load: there is no file yet; fresh keys were made */
+    STATE_E_FULL,       /* state_folder_save_netmap: too much waits to be written; try again later */
 };
 
 /* Makes the folder if it is not there and locks it. 0, STATE_E_IN_USE, -errno; `why` says it in words. */
@@ -54,6 +59,48 @@ NODISCARD int state_load_netmap(struct state_store *s, const struct public_key *
 NODISCARD int state_save_netmap(struct state_store *s, const struct public_key *node, struct span netmap);
 /* Sets a stored netmap aside that turned out unusable. */
 void state_damaged_netmap(struct state_store *s);
+
+/* ---- without waiting ----------------------------------------------------------------------- */
+
+#define STATE_DISK_BYTES_MAX (32u << 20) /* netmaps that wait to be written, of the process */
+
+struct ev_loop;
+struct state_disk;
+struct state_desk;
+struct state_folder;
+
+NODISCARD int state_disk_new(struct state_disk **out);
+void state_disk_free(struct state_disk *d); /* writes what was posted; its desks are gone; NULL is fine */
+void state_disk_wait(struct state_disk *d); /* until all that was posted is on the disk. Blocks */
+
+struct state_disk_counters {
+    uint64_t posted, written, failed; /* jobs */
+    uint64_t replaced;                /* netmaps that a newer one overtook */
+    uint64_t refused;                 /* STATE_E_FULL */
+    uint64_t bytes;                   /* of netmaps written */
+    uint32_t queued_max;
+};
+void state_disk_counters_get(struct state_disk *d, struct state_disk_counters *out);
+
+NODISCARD int state_desk_new(struct state_desk **out, struct state_disk *d, struct ev_loop *loop);
+void state_desk_free(struct state_desk *k); /* after its folders; NULL is fine */
+
+/* As state_open, and for use before anything was posted: its store. */
+NODISCARD int state_folder_open(struct state_folder **out, struct state_desk *k, const char *directory,
+                                const char *control_url, char why[STATE_WHY_BYTES]);
+struct state_store *state_folder_store(struct state_folder *f);
+/* What was posted is written and the lock released, some time; no callback comes any more. NULL is fine. */
+void state_folder_close(struct state_folder *f);
+
+/* 0: on the disk; -errno: the file is as it was. From the loop. */
+typedef void state_done_fn(void *owner, int result);
+/* -ENOMEM: nothing was posted. `done` may be NULL. */
+NODISCARD int state_folder_save(struct state_folder *f, const struct state_keys *keys, state_done_fn *done,
+                                void *owner);
+/* Takes the text out of *netmap. One that is not begun when the next comes is never written, and its `done`
+ * is not called. -ENOMEM, STATE_E_FULL: *netmap is as it was. */
+NODISCARD int state_folder_save_netmap(struct state_folder *f, const struct public_key *node,
+                                       struct buf *netmap, state_done_fn *done, void *owner);
 
 static inline void state_keys_wipe(struct state_keys *k)
 {

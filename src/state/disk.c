@@ -1,0 +1,385 @@
+/* The thread that writes, and the letters that say that it has.
+ *
+ * Jobs are done in the order in which they were posted, so they are ordered per file too. A netmap that has
+ * not been begun is replaced by a newer one of its folder, in its place in the queue. The thread is started
+ * by a job and ends when there has been nothing to do for DISK_LINGER: idle, the process has no such thread.
+ *
+ *   D1  a job belongs to the queue until the thread takes it, to the thread until its letter is posted, and
+ *       to its desk from then on; `closed` and the callbacks are touched on the desk's thread alone
+ *   D2  the close of a folder is its last job, and frees it when its letter is read
+ */
+#include "state/state.h"
+
+#include "ev/ev.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define DISK_LINGER_SECONDS 2
+#define DISK_STACK_BYTES (256u << 10)
+
+enum job_kind { JOB_KEYS, JOB_NETMAP, JOB_CLOSE };
+
+struct job {
+    struct list link; /* in the queue */
+    struct ev_letter letter;
+    enum job_kind kind;
+    struct state_folder *folder;
+    struct state_keys keys;
+    struct public_key node;
+    struct buf netmap;
+    state_done_fn *done;
+    void *owner;
+    int result;
+};
+
+/* An open folder whose writes go through the thread. */
+struct state_folder {
+    struct state_store *store;
+    struct state_desk *desk;
+    char *control_url;
+    struct job *netmap; /* posted and not begun; under the disk's lock */
+    bool closed;
+};
+
+struct state_desk {
+    struct state_disk *disk;
+    struct ev_mailbox *mailbox;
+};
+
+struct state_disk {
+    pthread_mutex_t lock; /* guards all of it */
+    pthread_cond_t work, idle;
+    pthread_t thread;
+    bool running, joinable, stopping, busy;
+    struct list queue;
+    size_t netmap_bytes; /* waiting or being written */
+    struct state_disk_counters counters;
+};
+
+/* ---- jobs ------------------------------------------------------------------------------------- */
+
+static void job_free(struct job *j)
+{
+    state_keys_wipe(&j->keys);
+    buf_deinit(&j->netmap);
+    free(j);
+}
+
+static struct job *job_new(struct state_folder *f, enum job_kind kind, state_done_fn *done, void *owner)
+{
+    struct job *j = calloc(1, sizeof(*j));
+
+    if (!j)
+        return NULL;
+    *j = (struct job) { .kind = kind, .folder = f, .done = done, .owner = owner };
+    buf_init(&j->netmap, 0);
+    return j;
+}
+
+/* The blocking part. Without the lock. */
+static void job_do(struct job *j)
+{
+    struct state_store *s = j->folder->store;
+
+    switch (j->kind) {
+    case JOB_KEYS:
+        j->result = state_save(s, j->folder->control_url, &j->keys);
+        break;
+    case JOB_NETMAP:
+        j->result = state_save_netmap(s, &j->node, buf_span(&j->netmap));
+        break;
+    case JOB_CLOSE:
+        state_close(s);
+        j->folder->store = NULL;
+        break;
+    }
+}
+
+/* The letter of a job, on its desk's thread. */
+static void on_letter(void *owner, struct ev_letter *letter, time_ns now)
+{
+    struct job *j = CONTAINER_OF(letter, struct job, letter);
+    struct state_folder *f = j->folder;
+
+    (void)owner;
+    (void)now;
+    if (j->kind == JOB_CLOSE) { /* D2 */
+        free(f->control_url);
+        free(f);
+    } else if (!f->closed && j->done) {
+        j->done(j->owner, j->result);
+    }
+    job_free(j);
+}
+
+/* ---- the thread --------------------------------------------------------------------------------- */
+
+static void run(struct state_disk *d, struct job *j)
+{
+    size_t bytes = j->netmap.len;
+
+    if (j->folder->netmap == j)
+        j->folder->netmap = NULL;
+    d->busy = true;
+    pthread_mutex_unlock(&d->lock);
+    job_do(j);
+    pthread_mutex_lock(&d->lock);
+    d->netmap_bytes -= bytes;
+    d->counters.written++;
+    d->counters.bytes += bytes;
+    d->counters.failed += j->result < 0;
+    ev_mailbox_post(j->folder->desk->mailbox, &j->letter); /* D1: not ours any more */
+    d->busy = false;
+    if (list_empty(&d->queue))
+        pthread_cond_broadcast(&d->idle);
+}
+
+static void drain(struct state_disk *d)
+{
+    for (struct list *link; (link = list_pop_front(&d->queue));)
+        run(d, LIST_ENTRY(link, struct job, link));
+}
+
+static void *thread_main(void *ctx)
+{
+    struct state_disk *d = ctx;
+    struct timespec until;
+    int r = 0;
+
+    pthread_mutex_lock(&d->lock);
+    while (!d->stopping && !(r == ETIMEDOUT && list_empty(&d->queue))) {
+        drain(d);
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_sec += DISK_LINGER_SECONDS;
+        r = d->stopping ? 0 : pthread_cond_timedwait(&d->work, &d->lock, &until);
+    }
+    drain(d);
+    d->running = false;
+    pthread_mutex_unlock(&d->lock);
+    return NULL;
+}
+
+static int thread_start(struct state_disk *d)
+{
+    sigset_t all, before;
+    pthread_attr_t attr;
+    int r;
+
+    if (d->joinable)
+        pthread_join(d->thread, NULL); /* it has left the lock for good */
+    d->joinable = false;
+    sigfillset(&all);
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, DISK_STACK_BYTES);
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the main thread's */
+    r = pthread_create(&d->thread, &attr, thread_main, d);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attr);
+    d->running = d->joinable = r == 0;
+    return r;
+}
+
+/* With the lock held. If no thread can be had the work is done here: late is worse than never for nothing. */
+static void post(struct state_disk *d, struct job *j)
+{
+    list_push_back(&d->queue, &j->link);
+    d->counters.posted++;
+    d->counters.queued_max =
+        MAX(d->counters.queued_max, (uint32_t)(d->counters.posted - d->counters.written));
+    if (d->running)
+        pthread_cond_signal(&d->work);
+    else if (thread_start(d))
+        drain(d);
+}
+
+/* ---- life ------------------------------------------------------------------------------------------ */
+
+int state_disk_new(struct state_disk **out)
+{
+    struct state_disk *d = calloc(1, sizeof(*d));
+    pthread_condattr_t attr;
+
+    if (!d)
+        return -ENOMEM;
+    pthread_mutex_init(&d->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&d->work, &attr);
+    pthread_cond_init(&d->idle, NULL);
+    pthread_condattr_destroy(&attr);
+    list_init(&d->queue);
+    *out = d;
+    return 0;
+}
+
+void state_disk_wait(struct state_disk *d)
+{
+    pthread_mutex_lock(&d->lock);
+    while (d->busy || !list_empty(&d->queue))
+        pthread_cond_wait(&d->idle, &d->lock);
+    pthread_mutex_unlock(&d->lock);
+}
+
+void state_disk_free(struct state_disk *d)
+{
+    if (!d)
+        return;
+    pthread_mutex_lock(&d->lock);
+    d->stopping = true;
+    pthread_cond_signal(&d->work);
+    pthread_mutex_unlock(&d->lock);
+    if (d->joinable)
+        pthread_join(d->thread, NULL);
+    must(list_empty(&d->queue));
+    pthread_cond_destroy(&d->work);
+    pthread_cond_destroy(&d->idle);
+    pthread_mutex_destroy(&d->lock);
+    free(d);
+}
+
+void state_disk_counters_get(struct state_disk *d, struct state_disk_counters *out)
+{
+    pthread_mutex_lock(&d->lock);
+    *out = d->counters;
+    pthread_mutex_unlock(&d->lock);
+}
+
+int state_desk_new(struct state_desk **out, struct state_disk *d, struct ev_loop *loop)
+{
+    struct state_desk *k = calloc(1, sizeof(*k));
+    int r = k ? ev_mailbox_new(&k->mailbox, loop, on_letter, k) : -ENOMEM;
+
+    if (r) {
+        free(k);
+        return r;
+    }
+    k->disk = d;
+    *out = k;
+    return 0;
+}
+
+void state_desk_free(struct state_desk *k)
+{
+    if (!k)
+        return;
+    state_disk_wait(k->disk); /* letters for us may be under way */
+    ev_mailbox_free(k->mailbox);
+    free(k);
+}
+
+/* ---- folders ------------------------------------------------------------------------------------------ */
+
+int state_folder_open(struct state_folder **out, struct state_desk *k, const char *directory,
+                      const char *control_url, char why[STATE_WHY_BYTES])
+{
+    struct state_folder *f = calloc(1, sizeof(*f));
+    int r = f ? state_open(&f->store, directory, why) : -ENOMEM;
+
+    if (r == STATE_E_IN_USE) { /* by ourselves, a moment ago? Then its close is in the queue */
+        state_disk_wait(k->disk);
+        r = state_open(&f->store, directory, why);
+    }
+    if (!r) {
+        f->desk = k;
+        f->control_url = text_dup(span_from_str(control_url));
+        r = f->control_url ? 0 : -ENOMEM;
+    }
+    if (r) {
+        if (f)
+            state_close(f->store);
+        free(f);
+        return r;
+    }
+    *out = f;
+    return 0;
+}
+
+struct state_store *state_folder_store(struct state_folder *f)
+{
+    return f->store;
+}
+
+int state_folder_save(struct state_folder *f, const struct state_keys *keys, state_done_fn *done, void *owner)
+{
+    struct state_disk *d = f->desk->disk;
+    struct job *j = job_new(f, JOB_KEYS, done, owner);
+
+    if (!j)
+        return -ENOMEM;
+    j->keys = *keys;
+    pthread_mutex_lock(&d->lock);
+    post(d, j);
+    pthread_mutex_unlock(&d->lock);
+    return 0;
+}
+
+/* The newer netmap takes the place of one that waits. */
+static void replace(struct state_disk *d, struct job *waiting, struct job *fresh)
+{
+    struct buf old = waiting->netmap;
+
+    d->netmap_bytes += fresh->netmap.len - old.len;
+    d->counters.replaced++;
+    waiting->netmap = fresh->netmap;
+    waiting->node = fresh->node;
+    waiting->done = fresh->done;
+    waiting->owner = fresh->owner;
+    fresh->netmap = old;
+}
+
+int state_folder_save_netmap(struct state_folder *f, const struct public_key *node, struct buf *netmap,
+                             state_done_fn *done, void *owner)
+{
+    struct state_disk *d = f->desk->disk;
+    struct job *j = job_new(f, JOB_NETMAP, done, owner);
+    int r = 0;
+
+    if (!j)
+        return -ENOMEM;
+    j->node = *node;
+    pthread_mutex_lock(&d->lock);
+    if (!f->netmap && d->netmap_bytes && d->netmap_bytes + netmap->len > STATE_DISK_BYTES_MAX) {
+        d->counters.refused++;
+        r = STATE_E_FULL;
+    } else {
+        j->netmap = *netmap;
+        buf_init(netmap, 0);
+        if (f->netmap) {
+            replace(d, f->netmap, j);
+        } else {
+            d->netmap_bytes += j->netmap.len;
+            f->netmap = j;
+            post(d, j);
+            j = NULL;
+        }
+    }
+    pthread_mutex_unlock(&d->lock);
+    if (j)
+        job_free(j);
+    return r;
+}
+
+void state_folder_close(struct state_folder *f)
+{
+    struct state_disk *d;
+    struct job *j;
+
+    if (!f)
+        return;
+    d = f->desk->disk;
+    f->closed = true;
+    j = job_new(f, JOB_CLOSE, NULL, NULL);
+    if (j) {
+        pthread_mutex_lock(&d->lock);
+        post(d, j);
+        pthread_mutex_unlock(&d->lock);
+        return;
+    }
+    state_disk_wait(d); /* no memory for a job: its letters may still name the folder, so it stays */
+    state_close(f->store);
+    f->store = NULL;
+}
