@@ -72,6 +72,8 @@ enum netstack_reason {
 };
 const char *netstack_reason_text(enum netstack_reason reason);
 
+#define NETSTACK_STALL_TIMEOUTS 2 /* of one segment, in a row; half a second on a short path */
+
 struct netstack_ops {
     /* A valid SYN for an address of the node. `pending` names it for netstack_syn_decide. *user goes to
      * the connection; it is the consumer's and never looked into. Nothing exists yet: allocate in
@@ -92,6 +94,9 @@ struct netstack_ops {
     void (*closed)(void *ctx, handle conn, void *user, enum netstack_reason reason, time_ns now);
     /* (node, peer) has something to send. May come from inside any call but the pull itself. */
     void (*output_ready)(void *ctx, uint32_t node, uint64_t peer);
+    /* A connection with this peer had no answer to NETSTACK_STALL_TIMEOUTS repeats: is the path alive? From
+     * inside a tick: only take note. NULL: nobody wants to know. */
+    void (*stalled)(void *ctx, uint32_t node, uint64_t peer);
     /* netstack_deadline is earlier than it was: arm a timer. May come from inside any call. */
     void (*deadline_changed)(void *ctx);
     /* A datagram (NULL: nobody wants any). True: taken. False: answer port unreachable. */
@@ -294,6 +299,7 @@ void netstack_tick(struct netstack *ns, time_ns now);
     X(recoveries, "episodes of fast recovery")                                                     \
     X(recoveries_spurious, "episodes found to be unnecessary afterwards")                          \
     X(timeouts, "retransmission timeouts")                                                         \
+    X(stalls, "second timeouts in a row: the path was doubted")                                    \
     X(tail_probes, "tail loss probes sent")                                                        \
     X(window_probes, "probes of a shut window sent")                                               \
     X(control_dropped, "control packets dropped: the peer's queue is full or memory is short")     \

@@ -374,6 +374,13 @@ static void try_smaller(struct netstack *ns, struct tcp_conn *c)
     tcp_conn_set_mss(ns, c, c->snd_mss + (c->flags & CONN_TS ? TCP_TS_BYTES : 0));
 }
 
+static void stalled(struct netstack *ns, const struct tcp_conn *c)
+{
+    ns->counters.stalls++;
+    if (ns->ops->stalled)
+        ns->ops->stalled(ns->ctx, c->peer->node->index, c->peer->token);
+}
+
 /* RFC 6298, 5.4 to 5.7, and RFC 5681, 3.1. */
 static void timeout(struct netstack *ns, struct tcp_conn *c)
 {
@@ -406,6 +413,8 @@ static void timeout(struct netstack *ns, struct tcp_conn *c)
     tx->rto_base = ns->now_ms;
     c->cwnd = c->snd_mss;
     tcp_conn_ready(ns, c);
+    if (tx->timeouts == NETSTACK_STALL_TIMEOUTS)
+        stalled(ns, c);
 }
 
 static void probe_window(struct netstack *ns, struct tcp_conn *c)

@@ -452,7 +452,9 @@ SCRIPT(an_unneeded_probe_costs_nothing, "far\n"
 SCRIPT(a_timeout_starts_over, "far\n"
                               "write 100; out PA seq 1 len 100\n"
                               "at +219; none; at +1; out PA seq 1 len 100; cwnd = 1\n"
+                              "count stalls 0\n"
                               "at +439; none; at +1; out PA seq 1 len 100; count timeouts 2\n"
+                              "count stalls 1; at +900; out PA seq 1 len 100; count stalls 1\n"
                               "in A seq 1 ack 101 ts 900 win 512; idle\n")
 
 SCRIPT(a_timeout_that_was_for_nothing_is_undone, "far\n"

@@ -257,6 +257,7 @@ struct node_peer {
     struct public_key disco_key; /* in use: the netmap's, or what the peer told since */
     uint8_t disco_keys_told;
     time_ns last_seen;    /* an authenticated packet */
+    bool stalled;         /* a stream waits for an answer: look at the path before sending again */
     bool waits_for_relay; /* has output, and the relay's queue is full */
 };
 

@@ -366,6 +366,15 @@ static void ns_output_ready(void *ctx, uint32_t node, uint64_t peer)
         tunnel_output(p);
 }
 
+static void ns_stalled(void *ctx, uint32_t node, uint64_t peer)
+{
+    struct node_peer *p = peer_of_token(ctx, peer);
+
+    (void)node;
+    if (p)
+        p->stalled = true; /* what is repeated leaves soon: send_peer looks */
+}
+
 static void ns_deadline_changed(void *ctx)
 {
     struct node_shard *s = ctx;
@@ -389,6 +398,7 @@ static const struct netstack_ops netstack_ops = {
     .writable = ns_writable,
     .closed = ns_closed,
     .output_ready = ns_output_ready,
+    .stalled = ns_stalled,
     .deadline_changed = ns_deadline_changed,
     .on_udp = ns_on_udp,
 };

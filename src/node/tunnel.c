@@ -294,6 +294,9 @@ static bool send_peer(struct node_peer *p, time_ns now)
     struct node_shard *s = p->node->shard;
     struct netstack_segment segment;
 
+    if (p->stalled)
+        underlay_peer_check(p->underlay, now);
+    p->stalled = false;
     for (int i = 0; i < PULLS_PER_TURN; i++) {
         size_t room = way_out(p, now);
 

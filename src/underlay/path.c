@@ -40,6 +40,7 @@ struct path_state {
     time_ns asked_at;             /* the peer sent a ping or a CallMeMaybe */
     time_ns called_at;
     time_ns heartbeat_at, retry_at;
+    time_ns check_at; /* a check ends; TIME_NEVER: none is under way */
     time_ns round_at; /* no round before */
     time_ns full_at;  /* last round */
     uint8_t heartbeat_tries;
@@ -175,6 +176,7 @@ static struct path_state *wake(struct path *p, struct path_turn *t)
                                 .called_at = NO_TIME,
                                 .heartbeat_at = TIME_NEVER,
                                 .retry_at = TIME_NEVER,
+                                .check_at = TIME_NEVER,
                                 .round_at = t->now,
                                 .full_at = NO_TIME };
     p->state = st;
@@ -486,7 +488,7 @@ int path_pong_received(struct path *p, const struct disco_txid *txid, struct pat
         st->best_latency_us = c->latency_us;
         st->trust_until = t->now + PATH_TRUST;
         st->unanswered_at = NO_TIME;
-        st->retry_at = TIME_NEVER;
+        st->retry_at = st->check_at = TIME_NEVER;
         st->rounds_in_vain = 0;
     }
     settle(p, t);
@@ -554,6 +556,22 @@ void path_link_changed(struct path *p, struct path_turn *t)
     settle(p, t);
 }
 
+/* A ping that is under way tells; otherwise one leaves. A pong renews trust, silence ends it. */
+void path_check(struct path *p, struct path_turn *t)
+{
+    struct path_state *st = p->state;
+
+    if (!st || !trusted(st, t->now) || !path_active(p, t->now))
+        return;
+    if (st->unanswered_at == NO_TIME)
+        ping_best(p, t);
+    if (st->unanswered_at == NO_TIME)
+        return;
+    st->trust_until = MIN(st->trust_until, st->unanswered_at + PATH_CHECK);
+    st->check_at = st->trust_until + 1;
+    settle(p, t);
+}
+
 void path_doubt(struct path *p, struct path_turn *t)
 {
     struct path_state *st = p->state;
@@ -581,7 +599,7 @@ time_ns path_deadline(const struct path *p)
 
     if (!st)
         return TIME_NEVER;
-    return MIN(MIN(st->heartbeat_at, st->retry_at), quiet_at(st));
+    return MIN(MIN(st->heartbeat_at, st->retry_at), MIN(st->check_at, quiet_at(st)));
 }
 
 void path_tick(struct path *p, struct path_turn *t)
@@ -594,6 +612,8 @@ void path_tick(struct path *p, struct path_turn *t)
         go_quiet(p, t);
         return;
     }
+    if (t->now >= st->check_at)
+        st->check_at = TIME_NEVER; /* trust is over: settle tells */
     if (t->now >= st->heartbeat_at)
         heartbeat(p, t);
     else if (t->now >= st->retry_at)

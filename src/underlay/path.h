@@ -38,6 +38,7 @@
 #define PATH_UPGRADE (60 * SEC)     /* ref: look for something better than a working path */
 #define PATH_GOOD_ENOUGH_US 5000    /* ref: at most so slow: do not look */
 #define PATH_CALL_GAP (500 * MSEC)  /* ours: CallMeMaybes closer than this do not lift PATH_PING_GAP */
+#define PATH_CHECK (1 * SEC) /* ours: a stream has stalled: so long may a ping to the path go unanswered */
 #define PATH_DOUBT_MIN \
     (30 * SEC) /* ours: an address that carries pongs but no data is not trusted so long, ... */
 #define PATH_DOUBT_MAX \
@@ -128,6 +129,8 @@ void path_unreachable(struct path *p, const struct ip_port *address,
                       struct path_turn *t); /* the kernel says so */
 void path_link_changed(struct path *p,
                        struct path_turn *t); /* our own addresses changed: prove everything again */
+/* Somebody waits for an answer: is the path alive? */
+void path_check(struct path *p, struct path_turn *t);
 /* Data is not getting through, whatever pongs say: the best address is not trusted for a while. What the peer
  * sends us proves nothing about our direction, so only time ends a doubt. */
 void path_doubt(struct path *p, struct path_turn *t);

@@ -357,6 +357,34 @@ static void an_unreachable_address_is_left_at_once(void **state)
     path_deinit(&w.path);
 }
 
+/* A stream that stalls has the path checked: within a second it has answered, or the relay helps. */
+static void a_check_is_settled_within_a_second(void **state)
+{
+    (void)state;
+    struct world w;
+    struct path_turn t;
+
+    world_init(&w);
+    add_link(&w, "192.0.2.1:41641", 3 * MSEC);
+    publish(&w);
+    run(&w, 11 * SEC, 100 * MSEC);
+    for (int dead = 0; dead <= 1; dead++) {
+        w.links[0].up = !dead;
+        w.now += SEC; /* away from the last heartbeat */
+        begin(&w, &t);
+        path_check(&w.path, &t);
+        assert_int_equal(t.ping_count, 1);
+        assert_false(t.changed);
+        perform(&w, &t);
+        begin(&w, &t);
+        path_check(&w.path, &t); /* its ping is under way */
+        assert_int_equal(t.ping_count, 0);
+        run(&w, 1100 * MSEC, 100 * MSEC);
+        assert_int_equal(path_kind(&w.path, w.now), dead ? PATH_RELAY : PATH_DIRECT);
+    }
+    path_deinit(&w.path);
+}
+
 static void doubt(struct world *w)
 {
     struct path_turn t;
@@ -819,6 +847,7 @@ int main(void)
         cmocka_unit_test(loss_is_not_taken_for_death),
         cmocka_unit_test(heartbeats_confirm_before_trust_lapses),
         cmocka_unit_test(an_unreachable_address_is_left_at_once),
+        cmocka_unit_test(a_check_is_settled_within_a_second),
         cmocka_unit_test(an_address_that_carries_only_pongs_is_doubted),
         cmocka_unit_test(another_address_takes_over_from_a_doubted_one),
         cmocka_unit_test(equal_candidates_do_not_oscillate),

@@ -458,6 +458,23 @@ static void a_cut_path_is_replaced_by_the_relay_in_time(void **state)
     world_stop();
 }
 
+/* The link is cut: disco alone notices after 6.5 s, a stream that stalls after half a second and a ping. */
+static void a_stalled_stream_shortens_the_wait(void **state)
+{
+    (void)state;
+    struct couple c = couple(SIM_NAT_EASY, SIM_NAT_EASY);
+
+    talk(c.ab, c.a, c.ba, c.b, 10 * SEC);
+    sim_cut("198.51.100.2", true);
+    sim_run(500 * MSEC);
+    underlay_peer_check(c.ab->peer, sim_now());
+    sim_run(900 * MSEC);
+    assert_int_equal(c.ab->path, UNDERLAY_PATH_DIRECT);
+    sim_run(200 * MSEC);
+    assert_int_equal(c.ab->path, UNDERLAY_PATH_RELAY);
+    world_stop();
+}
+
 /* The link is cut: disco would notice in 6.5 s, whoever sees data lost says it earlier. */
 static void doubt_shortens_the_wait(void **state)
 {
@@ -1324,6 +1341,7 @@ int main(void)
         cmocka_unit_test(an_open_host_is_reached_from_behind_a_hard_nat),
         cmocka_unit_test(two_hard_nats_stay_on_the_relay_and_lose_nothing),
         cmocka_unit_test(a_cut_path_is_replaced_by_the_relay_in_time),
+        cmocka_unit_test(a_stalled_stream_shortens_the_wait),
         cmocka_unit_test(doubt_shortens_the_wait),
         cmocka_unit_test(initiations_take_both_ways),
         cmocka_unit_test(what_the_kernel_refuses_goes_by_the_relay),

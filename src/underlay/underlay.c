@@ -258,6 +258,15 @@ void underlay_reply(struct underlay *u, struct underlay_node *node, const struct
         u->ops->relay_send(u->ctx, node, to->region, &to->relay_key, datagram);
 }
 
+void underlay_peer_check(struct underlay_peer *p, time_ns now)
+{
+    struct path_turn t;
+
+    turn_begin(&t, now);
+    path_check(&p->path, &t);
+    underlay_perform(p, &t);
+}
+
 void underlay_peer_doubt(struct underlay_peer *p, time_ns now)
 {
     struct path_turn t;

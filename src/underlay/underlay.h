@@ -205,6 +205,9 @@ NODISCARD int underlay_send(struct underlay_peer *p, struct span datagrams, size
 void underlay_reply(struct underlay *u, struct underlay_node *node, const struct underlay_source *to,
                     struct span datagram);
 
+/* A stream waits for an answer: a direct path has PATH_CHECK to answer a ping, then the relay carries copies.
+ * Call it as often as you like. */
+void underlay_peer_check(struct underlay_peer *p, time_ns now);
 /* Data is not getting through (WireGuard has no answer). A direct path that answers pings may still lose it:
  * the relay gets a copy of everything for PATH_DOUBT_MIN, longer each time that it comes again. */
 void underlay_peer_doubt(struct underlay_peer *p, time_ns now);
