@@ -53,6 +53,7 @@ void node_shard_set_host(struct node_shard *s, const struct host_view *view);
 /* ---- node ------------------------------------------------------------------------ */
 
 struct node;
+struct stream;
 
 /* One line per state, in words for people. The control client's state decides most of them. */
 #define NODE_STATES(X)                                                                             \
@@ -112,6 +113,10 @@ void node_start(struct node *n);
 NODISCARD int node_reconfigure(struct node *n, const struct node_config *config, char why[NODE_WHY_BYTES]);
 /* Requests under way may finish until `deadline`; an ephemeral node is logged out. Ends with ops.stopped. */
 void node_stop(struct node *n, time_ns deadline);
+
+/* Opens a connection to a node of the tailnet (name or address) through this one. 1: nobody of that name;
+ * -errno. */
+NODISCARD int node_dial(struct node *n, const char *host, uint16_t port, struct stream **out);
 
 const char *node_name(const struct node *n);
 enum node_state node_state_get(const struct node *n);

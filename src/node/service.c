@@ -88,14 +88,20 @@ static bool find_tailnet_host(const struct node *n, const char *host, struct ip 
     return false;
 }
 
+int node_dial(struct node *n, const char *host, uint16_t port, struct stream **out)
+{
+    struct ip_port to = { .port = port };
+
+    if (!find_tailnet_host(n, host, &to.ip))
+        return 1;
+    return inner_stream_connect(out, n, &to, ev_now(n->shard->loop));
+}
+
 static int dial(void *ctx, const char *host, uint16_t port, struct stream **out)
 {
     struct node *n = ((struct front *)ctx)->node;
-    struct ip_port to = { .port = port };
 
-    if (n->host_network_only || !find_tailnet_host(n, host, &to.ip))
-        return 1;
-    return inner_stream_connect(out, n, &to, ev_now(n->shard->loop));
+    return n->host_network_only ? 1 : node_dial(n, host, port, out);
 }
 
 /* ---- life ----------------------------------------------------------------------------------- */
