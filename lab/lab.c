@@ -1,0 +1,173 @@
+#include "lab/lab.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+static struct ip_port loopback(uint16_t port)
+{
+    static const uint8_t v4[4] = { 127, 0, 0, 1 };
+
+    return (struct ip_port) { ip_from_v4(v4), port };
+}
+
+/* The n-th of the lab's ports. */
+static uint16_t port_of(const struct lab *lab, unsigned n)
+{
+    return lab->config->port ? (uint16_t)(lab->config->port + n) : 0;
+}
+
+static int failed(struct lab *lab, int r, const char *part, uint16_t port)
+{
+    if (r && port)
+        snprintf(lab->part, sizeof(lab->part), "%s on port %u", part, port);
+    else if (r)
+        snprintf(lab->part, sizeof(lab->part), "%s", part);
+    return r;
+}
+
+/* Relay and STUN; what the map says of them. */
+static int open_relay(struct lab *lab, struct lab_network *network)
+{
+    struct lab_relay_config config = { .at = loopback(port_of(lab, 1)) };
+    struct ip_port stun = loopback(port_of(lab, 2));
+    char host[IP_TEXT_BYTES];
+    int r = tls_server_new(&lab->tls);
+
+    if (!r)
+        r = tls_identity_self_signed(&lab->identity, ip_text(&config.at.ip, host), network->pin);
+    if (r)
+        return failed(lab, r, "the relay's certificate", 0);
+    config.tls = lab->tls;
+    config.identity = lab->identity;
+    r = lab_relay_new(&lab->relay, lab->loop, &config);
+    if (r)
+        return failed(lab, r, "the relay", config.at.port);
+    r = lab_stun_new(&lab->stun, lab->loop, &stun);
+    if (r)
+        return failed(lab, r, "STUN", stun.port);
+    network->relay = loopback(lab_relay_port(lab->relay));
+    network->stun_port = lab_stun_port(lab->stun);
+    return 0;
+}
+
+static int open_client(struct lab *lab, char why[NODE_WHY_BYTES])
+{
+    char state[4096];
+    struct lab_client_config config = {
+        .name = LAB_CLIENT_NAME,
+        .control_url = lab_control_url(lab->control),
+        .auth_key = lab->key->text,
+        .state_directory = state,
+    };
+    int r;
+
+    if (lab->config->no_client)
+        return 0;
+    if ((size_t)snprintf(state, sizeof(state), "%s/client", lab->directory) >= sizeof(state))
+        return failed(lab, -ENAMETOOLONG, "the client's folder", 0);
+    r = lab_client_new(&lab->client, lab->loop, &config, why);
+    for (size_t i = 0; !r && i < lab->config->forward_count; i++) {
+        const struct lab_forward_config *f = &lab->config->forwards[i];
+
+        r = failed(lab, lab_client_forward(lab->client, f->host, f->port, f->at, &lab->opened[i]),
+                   "a loopback port for a service", f->at);
+    }
+    return *lab->part ? r : failed(lab, r, "the client", 0);
+}
+
+static int open_pages(struct lab *lab)
+{
+    struct ip_port at = loopback(0);
+
+    for (size_t i = 0; i < lab->config->page_count; i++) {
+        int r = lab_page_new(&lab->pages[i], lab->loop, lab->config->pages[i], &at);
+
+        if (r)
+            return failed(lab, r, "a page", 0);
+    }
+    return 0;
+}
+
+static void print_online(void *ctx, const struct registry_node *n)
+{
+    struct lab *lab = ctx;
+    char ip[IP_TEXT_BYTES];
+    uint16_t port;
+
+    if (strcmp(n->name, LAB_CLIENT_NAME) == 0)
+        return;
+    if (!n->online) {
+        printf("  %-16s left\n", n->name);
+        return;
+    }
+    port = lab_open_service(lab, n->name);
+    printf("  %-16s %-16s", n->name, ip_text(&n->v4, ip));
+    if (!n->approved)
+        printf(" waits for approval: open %s/approve/%s\n", lab_control_url(lab->control), n->approval);
+    else if (port)
+        printf(" http://127.0.0.1:%u/\n", port);
+    else
+        printf(" joined\n");
+}
+
+static void print_login(void *ctx, const char *name, const char *url)
+{
+    (void)ctx;
+    printf("  %-16s has no auth key: open %s\n", name, url);
+}
+
+static const struct lab_control_ops control_ops = { .online = print_online, .login = print_login };
+
+int lab_open(struct lab *lab, struct ev_loop *loop, const struct lab_config *config, const char *directory,
+             char why[NODE_WHY_BYTES])
+{
+    struct lab_control_config control = { .ops = &control_ops, .ctx = lab };
+    int r;
+
+    *lab = (struct lab) { .loop = loop, .config = config, .directory = directory };
+    why[0] = '\0';
+    control.at = loopback(port_of(lab, 0));
+    r = open_relay(lab, &control.network);
+    if (r)
+        return r;
+    r = lab_control_new(&lab->control, loop, &control);
+    if (r)
+        return failed(lab, r, "the control server", control.at.port);
+    registry_user_add(lab_control_registry(lab->control), "you@lab", "You");
+    lab->key = registry_key_add(lab_control_registry(lab->control), 1, "");
+    must(lab->key);
+    lab->key->reusable = true;
+    lab_control_registry(lab->control)->needs_approval = config->needs_approval;
+    r = open_pages(lab);
+    return r ? r : open_client(lab, why);
+}
+
+uint16_t lab_open_service(struct lab *lab, const char *name)
+{
+    uint16_t port = 0, wanted = port_of(lab, LAB_PORT_SERVICES + lab->opened_later);
+    int r;
+
+    if (!lab->client)
+        return 0;
+    if (lab->opened_later >= LAB_PORTS - LAB_PORT_SERVICES)
+        wanted = 0;
+    r = lab_client_forward(lab->client, name, LAB_SERVICE_PORT, wanted, &port);
+    if (r == -EADDRINUSE)
+        r = lab_client_forward(lab->client, name, LAB_SERVICE_PORT, 0, &port);
+    if (r)
+        return 0;
+    lab->opened_later += port == wanted;
+    return port;
+}
+
+void lab_close(struct lab *lab)
+{
+    lab_client_free(lab->client);
+    lab_control_free(lab->control);
+    lab_relay_free(lab->relay);
+    lab_stun_free(lab->stun);
+    for (size_t i = 0; i < LAB_PAGES_MAX; i++)
+        lab_page_free(lab->pages[i]);
+    tls_identity_unref(lab->identity);
+    tls_server_unref(lab->tls);
+}
