@@ -11,7 +11,7 @@ FUZZ_SECONDS ?= 10
 CLANG ?= clang-14
 SOURCES = $(shell git ls-files 'src/*.[ch]' 'src/**/*.[ch]' 'test/*.[ch]' 'fuzz/*.[ch]' 'lab/*.[ch]' 'bench/*.[ch]')
 
-.PHONY: all test unit interop lint format bench fuzz install clean ci help packages test-packages
+.PHONY: all demo test unit interop lint format bench fuzz install clean ci help packages test-packages
 
 all: $(BUILD)/release/build.ninja ## build the program: build/manytails
 	ninja -C $(BUILD)/release
@@ -31,6 +31,9 @@ test-packages: ## install what testing needs
 
 test: ## install what is needed, build with ASan and UBSan, pass every test, real peers included
 	@tools/run-tests
+
+demo: all ## a tailnet on loopback with three services on it, to look at
+	@tools/demo
 
 unit: $(CHECK)/build.ninja ## unit tests and fuzz corpora only, with ASan and UBSan
 	meson test -C $(CHECK) --print-errorlogs
