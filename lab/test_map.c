@@ -63,9 +63,11 @@ static void a_delta_names_only_what_is_newer(void **state)
     assert_int_equal(delta(a, seen), 0);
     assert_true(says("\"PeersChangedPatch\":[{\"NodeID\":2,"));
     assert_false(says("\"NodeID\":3") || says("\"PeersChanged\"") || says("\"Node\""));
+    registry_set_online(&r, c, true, 2);
     registry_changed(&r, c, REGISTRY_FULL);
     assert_int_equal(delta(a, seen), 0);
     assert_true(says("\"PeersChanged\":[{\"ID\":3,"));
+    assert_false(says("\"NodeID\":3")); /* a patch would only say it again */
     assert_int_equal(delta(b, seen), 0); /* of itself it hears no patch */
     assert_false(says("\"NodeID\":2"));
 }
@@ -138,6 +140,8 @@ static void a_login_belongs_to_the_node_that_began_it(void **state)
     in.followup = thief.followup = span_from_str(token);
     assert_int_equal(registry_register(&r, &in, 1, &result), REGISTRATION_WAIT);
     assert_true(registry_login_finish(&r, span_from_str(token), 1));
+    assert_int_equal(registry_register(&r, &thief, 1, &result), REGISTRATION_LOGIN);
+    thief.machine = in.machine; /* with another node key than the person saw */
     assert_int_equal(registry_register(&r, &thief, 1, &result), REGISTRATION_LOGIN);
     assert_int_equal(registry_register(&r, &in, 1, &result), 0);
     assert_false(registry_login_finish(&r, span_from_str(token), 1));
