@@ -81,6 +81,12 @@ void lab_request_reset(struct request *q);            /* and frees it */
 void lab_request_retry_logins(struct lab_control *c); /* registrations that wait for a login */
 
 /* register.c */
+struct asked {
+    struct registration in;
+    int64_t expiry; /* wall clock; 0: no wish */
+};
+/* Spans are borrowed from root. False: no such request. */
+bool lab_registration_parse(const struct json *root, const struct public_key *machine, struct asked *out);
 void lab_register_handle(struct request *q);
 
 /* poll.c */

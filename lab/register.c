@@ -4,11 +4,6 @@
 
 #include "lab/internal.h"
 
-struct asked {
-    struct registration in;
-    int64_t expiry; /* wall clock; 0: no wish */
-};
-
 static void get_key(const struct json *root, const char *name, struct public_key *out)
 {
     struct span text;
@@ -17,8 +12,7 @@ static void get_key(const struct json *root, const char *name, struct public_key
         *out = (struct public_key) { { 0 } };
 }
 
-/* Spans are borrowed from root. False: no such request. */
-static bool parse(const struct json *root, const struct public_key *machine, struct asked *out)
+bool lab_registration_parse(const struct json *root, const struct public_key *machine, struct asked *out)
 {
     struct span text;
 
@@ -189,7 +183,7 @@ void lab_register_handle(struct request *q)
     if (inject(q, lab_fault_take(c->register_fault, &c->register_faults)))
         return;
     if (json_parse(buf_span(&q->body), LAB_REQUEST_BYTES_MAX, &root) ||
-        !parse(root, &q->session->machine, &asked))
+        !lab_registration_parse(root, &q->session->machine, &asked))
         lab_request_answer(q, 400, NULL, span_from_str("not a registration"));
     else
         judge(q, &asked);

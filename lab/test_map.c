@@ -67,7 +67,7 @@ static void a_delta_names_only_what_is_newer(void **state)
     registry_changed(&r, c, REGISTRY_FULL);
     assert_int_equal(delta(a, seen), 0);
     assert_true(says("\"PeersChanged\":[{\"ID\":3,"));
-    assert_false(says("\"NodeID\":3")); /* a patch would only say it again */
+    assert_false(says("\"NodeID\":3"));  /* a patch would only say it again */
     assert_int_equal(delta(b, seen), 0); /* of itself it hears no patch */
     assert_false(says("\"NodeID\":2"));
 }
