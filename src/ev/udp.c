@@ -30,6 +30,7 @@ struct udp_socket {
 
 struct ev_udp {
     struct udp_socket v4, v6;
+    uint16_t port;       /* at first: each rebind tries to get it back */
     struct ev_task more; /* the rest of a socket that had more than its share */
     uint8_t *slab;
     ev_udp_fn *fn;
@@ -241,6 +242,7 @@ int ev_udp_open(struct ev_udp **out, struct ev_loop *loop, uint16_t port, ev_udp
         ev_udp_close(u);
         return err_trace(r4 ? r4 : r6);
     }
+    u->port = u->v4.port ? u->v4.port : u->v6.port;
     *out = u;
     return 0;
 }
@@ -269,8 +271,7 @@ static int socket_renew(struct udp_socket *s, int family, uint16_t port)
 
 int ev_udp_rebind(struct ev_udp *u)
 {
-    uint16_t port = u->v4.port ? u->v4.port : u->v6.port;
-    int r4 = socket_renew(&u->v4, AF_INET, port), r6 = socket_renew(&u->v6, AF_INET6, port);
+    int r4 = socket_renew(&u->v4, AF_INET, u->port), r6 = socket_renew(&u->v6, AF_INET6, u->port);
 
     return r4 && r6 ? err_trace(r4) : 0;
 }
