@@ -321,6 +321,14 @@ static void ping_best(struct path *p, struct path_turn *t)
     st->retry_at = t->now + PATH_HEARTBEAT_RETRY;
 }
 
+/* At most PATH_HEARTBEAT from now, and at the same instants for every path of the process. */
+static time_ns next_heartbeat(time_ns now)
+{
+    time_ns at = now + PATH_HEARTBEAT;
+
+    return at - at % PATH_HEARTBEAT_GRID;
+}
+
 static void heartbeat(struct path *p, struct path_turn *t)
 {
     struct path_state *st = p->state;
@@ -335,7 +343,7 @@ static void heartbeat(struct path *p, struct path_turn *t)
     if (!trusted(st, t->now) || st->full_at == NO_TIME ||
         (st->best_latency_us > PATH_GOOD_ENOUGH_US && due(st->full_at, PATH_UPGRADE, t->now)))
         round_of_pings(p, true, t);
-    st->heartbeat_at = t->now + PATH_HEARTBEAT;
+    st->heartbeat_at = next_heartbeat(t->now);
 }
 
 static void retry(struct path *p, struct path_turn *t)
@@ -394,7 +402,7 @@ struct path_route path_send(struct path *p, struct path_turn *t)
         round_of_pings(p, true, t);
     }
     if (st->heartbeat_at == TIME_NEVER)
-        st->heartbeat_at = t->now + PATH_HEARTBEAT;
+        st->heartbeat_at = next_heartbeat(t->now);
     settle(p, t);
     return (struct path_route) { .direct = st->best.port != 0,
                                  .relay = !trusted(st, t->now),

@@ -26,6 +26,8 @@
  */
 #define PATH_TRUST (6500 * MSEC) /* ref: a pong makes its path the only one for so long */
 #define PATH_HEARTBEAT (3 * SEC) /* ref: ping the best address this often; two fit into PATH_TRUST */
+#define PATH_HEARTBEAT_GRID \
+    (250 * MSEC) /* ours: heartbeats of all paths fall on multiples of it: one wake-up for many */
 #define PATH_HEARTBEAT_RETRY                                                                        \
     (1 * SEC)                   /* ours: no pong by then, ping again; loss must not look like death \
                                  */

@@ -662,6 +662,37 @@ static void nodes_with_equal_maps_share_one_measurement(void **state)
 
 /* ---- many nodes, one address ---------------------------------------------------------------------- */
 
+/* Ten nodes with a path each: their heartbeats share their wake-ups, and a pong that came in time costs none.
+ */
+static void heartbeats_of_many_nodes_share_their_wake_ups(void **state)
+{
+    (void)state;
+    struct couple c = couple(SIM_NAT_EASY, SIM_NAT_NONE);
+    struct test_peer *peers[10] = { c.ab };
+    uint64_t wakes, pings;
+
+    for (int i = 1; i < 10; i++) {
+        struct test_node *n = add_node(c.side_a);
+
+        peers[i] = know(n, c.b);
+        publish(know(c.b, n), c.side_a);
+        publish(peers[i], c.side_b);
+    }
+    for (int i = 0; i < 10; i++) { /* each starts at another time */
+        assert_int_equal(send_kind(peers[i], c.b, UNDERLAY_DATA), 0);
+        sim_run(97 * MSEC);
+    }
+    sim_run(3 * SEC);
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(peers[i]->path, UNDERLAY_PATH_DIRECT);
+    wakes = sim_counters()->timer_instants;
+    pings = underlay_counters_get(c.side_a->u)->pings_out;
+    sim_run(27 * SEC);
+    assert_in_range(underlay_counters_get(c.side_a->u)->pings_out - pings, 80, 100);
+    assert_in_range(sim_counters()->timer_instants - wakes, 9, 45); /* one by one: 90 and more */
+    world_stop();
+}
+
 /* ---- shards of one process ------------------------------------------------------------------- */
 
 #define MANY_REGIONS 6
@@ -1356,6 +1387,7 @@ int main(void)
         cmocka_unit_test(a_changed_mapping_is_noticed_by_a_pong),
         cmocka_unit_test(a_network_without_udp_has_the_nearest_home),
         cmocka_unit_test(nodes_with_equal_maps_share_one_measurement),
+        cmocka_unit_test(heartbeats_of_many_nodes_share_their_wake_ups),
         cmocka_unit_test(regions_are_measured_once_for_all_shards),
         cmocka_unit_test(a_later_shard_gets_the_report_without_measuring),
         cmocka_unit_test(another_shard_takes_over_from_one_that_leaves),

@@ -14,14 +14,17 @@ void underlay_random(void *ctx, void *out, size_t len)
 
 /* ---- performing ------------------------------------------------------------------------- */
 
+#define ARM_SLACK (500 * MSEC)
+
 static void arm(struct underlay_peer *p)
 {
     time_ns at = path_deadline(&p->path);
 
-    /* Later than armed is fine: the tick then finds nothing to do and arms again. Cheap for the data path. */
+    /* A little later than armed is fine: the tick then finds nothing to do and arms again. That is cheap for
+     * the data path. Much later, as after a pong, would cost a wake-up. */
     if (at == TIME_NEVER)
         ev_timer_stop(&p->timer);
-    else if (!ev_timer_running(&p->timer) || at < p->timer.at)
+    else if (!ev_timer_running(&p->timer) || at < p->timer.at || at - p->timer.at > ARM_SLACK)
         ev_timer_set(&p->timer, at);
 }
 

@@ -64,6 +64,7 @@ static struct {
     unsigned loss_percent;
     int send_error;
     uint64_t seed;
+    time_ns last_timer_at;
     uint16_t next_port;
     struct sim_counters counters;
 } world;
@@ -358,6 +359,8 @@ void sim_run(time_ns duration)
         } else {
             list_remove(&t->link);
             world.counters.timers_fired++;
+            world.counters.timer_instants += world.loop.now != world.last_timer_at;
+            world.last_timer_at = world.loop.now;
             t->fn(t, world.loop.now);
         }
     }

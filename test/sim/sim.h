@@ -23,6 +23,7 @@ enum sim_nat {
 
 struct sim_counters {
     uint64_t sent, delivered, filtered, lost, timers_fired, resolved, stun_requests, rebinds;
+    uint64_t timer_instants; /* times at which a timer fired: wake-ups, if nothing else happened then */
 };
 
 void sim_start(time_ns now);
