@@ -15,8 +15,8 @@
 #define FORMAT_VERSION 1
 
 struct state_store {
-    int directory; /* descriptor: renames of the path do not confuse us */
-    int lock;
+    int directory; /* descriptor: renames of the path do not confuse us. It holds the lock, too */
+    int lock;      /* where a folder cannot be locked (NFS), a file in it; else -1 */
     char *path;
 };
 
@@ -126,6 +126,21 @@ static void set_aside(const struct state_store *s, const char *name, const char 
 
 /* ---- life ---------------------------------------------------------------------------- */
 
+/* One descriptor per node instead of two: the folder itself is locked where that can be done. */
+static int lock_folder(struct state_store *s)
+{
+    if (flock(s->directory, LOCK_EX | LOCK_NB) == 0)
+        return 0;
+    if (errno == EWOULDBLOCK)
+        return STATE_E_IN_USE;
+    s->lock = openat(s->directory, LOCK_FILE, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (s->lock < 0)
+        return -errno;
+    if (flock(s->lock, LOCK_EX | LOCK_NB) == 0)
+        return 0;
+    return errno == EWOULDBLOCK ? STATE_E_IN_USE : -errno;
+}
+
 int state_open(struct state_store **out, const char *directory, char why[STATE_WHY_BYTES])
 {
     struct state_store *s = calloc(1, sizeof(*s));
@@ -141,16 +156,12 @@ int state_open(struct state_store **out, const char *directory, char why[STATE_W
         s->directory = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         r = s->directory < 0 ? -errno : 0;
     }
-    if (!r) {
-        s->lock = openat(s->directory, LOCK_FILE, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-        r = s->lock < 0 ? -errno : 0;
-    }
-    if (r)
+    if (!r)
+        r = lock_folder(s);
+    if (r < 0)
         snprintf(why, STATE_WHY_BYTES, "state folder %s: %s", directory, err_text(r));
-    if (!r && flock(s->lock, LOCK_EX | LOCK_NB) < 0) {
-        r = errno == EWOULDBLOCK ? STATE_E_IN_USE : -errno;
+    else if (r)
         snprintf(why, STATE_WHY_BYTES, "state folder %s is in use by another process", directory);
-    }
     if (r) {
         state_close(s);
         return r;
