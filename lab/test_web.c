@@ -100,12 +100,30 @@ static void a_connection_that_is_taken_over_keeps_the_bytes_behind_the_head(void
     hang_up(&c);
 }
 
+static void a_silent_connection_ends(void **state)
+{
+    (void)state;
+    struct web_config config = { .at = on_loopback(0), .request = on_request, .idle = MSEC };
+    struct caller half, silent;
+
+    assert_int_equal(web_new(&web, loop, &config), 0);
+    call(&half, web_port(web));
+    say(&half, "GET /hello HTTP/1.1\r\n");
+    call(&silent, web_port(web));
+    wait_until(half.ended && silent.ended);
+    assert_int_equal(web_connections(web), 0);
+    hang_up(&half);
+    hang_up(&silent);
+    web_free(web);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(requests_on_one_connection_are_answered_in_order),
         cmocka_unit_test(a_head_request_gets_the_length_and_no_body),
         cmocka_unit_test(nonsense_and_bodies_are_refused_and_the_connection_ends),
+        cmocka_unit_test(a_silent_connection_ends),
         cmocka_unit_test(a_connection_that_is_taken_over_keeps_the_bytes_behind_the_head),
     };
 

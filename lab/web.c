@@ -12,7 +12,8 @@ struct web {
     struct ev_io io;
     int fd;
     uint16_t port;
-    struct list connections;
+    struct list connections; /* the one that has been silent for longest first */
+    struct ev_timer idle;    /* for that one */
     size_t count;
 };
 
@@ -23,6 +24,7 @@ struct web_conn {
     struct http1 machine;
     struct http_head head;
     struct buf out;
+    time_ns active;   /* when something last happened */
     struct span rest; /* input behind the head, inside `request` */
     bool answered;    /* the request in hand */
     bool no_body;     /* it is a HEAD */
@@ -171,11 +173,34 @@ static bool go_on(struct web_conn *c)
     return (c->closing || n == -EAGAIN) && flush(c);
 }
 
+static void touch(struct web_conn *c, time_ns now)
+{
+    struct web *w = c->web;
+
+    c->active = now;
+    list_remove(&c->link);
+    list_push_back(&w->connections, &c->link);
+    if (!ev_timer_running(&w->idle))
+        ev_timer_set(&w->idle, now + w->config.idle);
+}
+
+static void on_idle(struct ev_timer *t, time_ns now)
+{
+    struct web *w = CONTAINER_OF(t, struct web, idle);
+    struct web_conn *oldest;
+
+    while ((oldest = LIST_FIRST(&w->connections, struct web_conn, link)) &&
+           now - oldest->active >= w->config.idle)
+        conn_free(oldest);
+    if (oldest)
+        ev_timer_set(&w->idle, oldest->active + w->config.idle);
+}
+
 static void on_event(struct stream *s, unsigned events, time_ns now)
 {
     struct web_conn *c = s->owner;
 
-    (void)now;
+    touch(c, now);
     if ((events & STREAM_FAILED) || !go_on(c))
         conn_free(c);
 }
@@ -195,8 +220,8 @@ static int conn_new(struct web *w, int fd)
     buf_init(&c->out, WEB_ANSWER_BYTES_MAX);
     http_head_init(&c->head);
     http1_init(&c->machine, HTTP1_READS_REQUESTS, &c->head, NULL);
-    list_push_back(&w->connections, &c->link);
     w->count++;
+    touch(c, ev_now(w->loop));
     r = stream_tcp_accept(&plain, w->loop, fd);
     if (!r) {
         c->stream = plain;
@@ -235,9 +260,12 @@ int web_new(struct web **out, struct ev_loop *loop, const struct web_config *con
         return -ENOMEM;
     w->loop = loop;
     w->config = *config;
+    if (!w->config.idle)
+        w->config.idle = WEB_IDLE;
     w->fd = -1;
     list_init(&w->connections);
     ev_io_init(&w->io, loop, on_accept);
+    ev_timer_init(&w->idle, loop, on_idle);
     if (config->tls) {
         tls_server_ref(config->tls);
         tls_identity_ref(config->identity);
@@ -258,6 +286,7 @@ void web_free(struct web *w)
     if (!w)
         return;
     ev_io_stop(&w->io);
+    ev_timer_stop(&w->idle);
     ev_close(&w->fd);
     while (!list_empty(&w->connections))
         conn_free(LIST_FIRST(&w->connections, struct web_conn, link));

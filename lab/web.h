@@ -12,6 +12,7 @@
 #include "tls/tls.h"
 
 #define WEB_CONNECTIONS_MAX 4096
+#define WEB_IDLE MINUTE                 /* without a byte or an answer under way: it ends */
 #define WEB_ANSWER_BYTES_MAX (1u << 20) /* waiting for a client that does not read */
 
 struct web;
@@ -24,6 +25,7 @@ struct web_config {
     /* Answers with one of the functions below before it returns; else it is 404. */
     void (*request)(void *ctx, struct web_conn *c, const struct http_head *head);
     void *ctx;
+    time_ns idle; /* 0: WEB_IDLE */
 };
 
 NODISCARD int web_new(struct web **out, struct ev_loop *loop, const struct web_config *config);
