@@ -19,7 +19,7 @@ static bool approve(struct lab_control *c, struct span name)
     struct registry_node *n = named(c, name);
 
     if (n)
-        registry_approve(&c->registry, n);
+        lab_control_approve(c, n);
     return n;
 }
 

@@ -69,8 +69,7 @@ static void serve_approval(struct lab_control *c, struct web_conn *conn, struct 
         web_answer(conn, 404, "text/plain", NULL, span_from_str("No node waits for this.\n"));
         return;
     }
-    registry_approve(&c->registry, n);
-    lab_control_changed(c);
+    lab_control_approve(c, n);
     web_answer(conn, 200, "text/plain", NULL, span_from_str("Approved.\n"));
 }
 
@@ -133,6 +132,16 @@ void lab_control_set_filter(struct lab_control *c, const char *rules)
     c->net.filter = rules;
     c->net.filter_at = ++c->registry.version;
     lab_control_changed(c);
+}
+
+void lab_control_approve(struct lab_control *c, struct registry_node *n)
+{
+    if (n->approved)
+        return;
+    registry_approve(&c->registry, n);
+    lab_control_changed(c);
+    if (c->ops && c->ops->online)
+        c->ops->online(c->ctx, n);
 }
 
 void lab_control_remove(struct lab_control *c, struct registry_node *n)

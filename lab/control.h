@@ -31,7 +31,9 @@ struct lab_control;
 struct lab_control_ops { /* any may be NULL; they may not free the server */
     /* A node registered, or a known one registered anew. */
     void (*registered)(void *ctx, const struct registry_node *n);
-    /* Its map stream began or ended. */
+    /* It has told its home relay for the first time: from now on others reach it without waiting. */
+    void (*reachable)(void *ctx, const struct registry_node *n);
+    /* Its map stream began or ended, or it was approved. */
     void (*online)(void *ctx, const struct registry_node *n);
     void (*removed)(void *ctx, const struct registry_node *n);
     /* A person has to open this URL before `name` can join. */
@@ -53,6 +55,7 @@ const char *lab_control_url(const struct lab_control *c);
 struct registry *lab_control_registry(struct lab_control *c);
 void lab_control_changed(struct lab_control *c);                       /* those who wait are told, soon */
 void lab_control_set_filter(struct lab_control *c, const char *rules); /* JSON array, kept; NULL: all open */
+void lab_control_approve(struct lab_control *c, struct registry_node *n);
 void lab_control_remove(struct lab_control *c, struct registry_node *n);
 /* What the login page does. False: no such login. */
 bool lab_control_login(struct lab_control *c, struct span token, int64_t user);

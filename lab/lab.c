@@ -88,26 +88,32 @@ static int open_pages(struct lab *lab)
     return 0;
 }
 
-static void print_online(void *ctx, const struct registry_node *n)
+static void print_reachable(void *ctx, const struct registry_node *n)
 {
     struct lab *lab = ctx;
     char ip[IP_TEXT_BYTES];
     uint16_t port;
 
-    if (strcmp(n->name, LAB_CLIENT_NAME) == 0)
+    if (strcmp(n->name, LAB_CLIENT_NAME) == 0 || !n->approved)
         return;
-    if (!n->online) {
-        printf("  %-16s left\n", n->name);
-        return;
-    }
     port = lab_open_service(lab, n->name);
-    printf("  %-16s %-16s", n->name, ip_text(&n->v4, ip));
-    if (!n->approved)
-        printf(" waits for approval: open %s/approve/%s\n", lab_control_url(lab->control), n->approval);
-    else if (port)
-        printf(" http://127.0.0.1:%u/\n", port);
+    if (port)
+        printf("  %-16s %-16s http://127.0.0.1:%u/\n", n->name, ip_text(&n->v4, ip), port);
     else
-        printf(" joined\n");
+        printf("  %-16s %-16s joined\n", n->name, ip_text(&n->v4, ip));
+}
+
+static void print_online(void *ctx, const struct registry_node *n)
+{
+    struct lab *lab = ctx;
+
+    if (!n->online)
+        printf("  %-16s left\n", n->name);
+    else if (!n->approved)
+        printf("  %-16s waits for approval: open %s/approve/%s\n", n->name, lab_control_url(lab->control),
+               n->approval);
+    else if (n->home_region) /* it was here before; else it is shown when others can reach it */
+        print_reachable(ctx, n);
 }
 
 static void print_login(void *ctx, const char *name, const char *url)
@@ -116,7 +122,11 @@ static void print_login(void *ctx, const char *name, const char *url)
     printf("  %-16s has no auth key: open %s\n", name, url);
 }
 
-static const struct lab_control_ops control_ops = { .online = print_online, .login = print_login };
+static const struct lab_control_ops control_ops = {
+    .reachable = print_reachable,
+    .online = print_online,
+    .login = print_login,
+};
 
 int lab_open(struct lab *lab, struct ev_loop *loop, const struct lab_config *config, const char *directory,
              char why[NODE_WHY_BYTES])

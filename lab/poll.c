@@ -245,6 +245,15 @@ static bool inject(struct request *q, enum lab_fault fault)
     return true;
 }
 
+static void apply(struct lab_control *c, struct registry_node *n, struct lab_map_request *asked)
+{
+    bool before = n->home_region;
+
+    lab_map_request_apply(&c->registry, n, asked);
+    if (!before && n->home_region && c->ops && c->ops->reachable)
+        c->ops->reachable(c->ctx, n);
+}
+
 void lab_map_handle(struct request *q)
 {
     struct lab_control *c = q->session->control;
@@ -272,7 +281,7 @@ void lab_map_handle(struct request *q)
     if (asked.read_only)
         free(asked.info);
     else
-        lab_map_request_apply(&c->registry, n, &asked);
+        apply(c, n, &asked);
     c->counters.lite_updates++;
     lab_control_changed(c);
     lab_request_answer(q, 200, NULL, SPAN_NONE);

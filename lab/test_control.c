@@ -294,8 +294,7 @@ static void who_waits_for_approval_sees_nobody_until_it_comes(void **state)
     wait_until(netmap_self(b->map));
     assert_int_equal(state_of(b), CONTROL_WAITING_APPROVAL);
     assert_int_equal(netmap_peer_count(b->map) + netmap_peer_count(a->map), 0);
-    registry_approve(lab_control_registry(server), registry_by_name(lab_control_registry(server), "b"));
-    lab_control_changed(server);
+    lab_control_approve(server, registry_by_name(lab_control_registry(server), "b"));
     wait_until(reaches(b, a) && reaches(a, b));
     assert_int_equal(state_of(b), CONTROL_RUNNING);
 }
