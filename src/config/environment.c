@@ -4,8 +4,11 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "state/state.h"
 
 #define HOSTED_CONTROL_URL "https://controlplane.tailscale.com"
 
@@ -81,14 +84,29 @@ static bool exists(const char *folder, const char *name)
     return found;
 }
 
+/* The control server may have added a number to the name. */
+static bool is_named(const char *owner, const char *service)
+{
+    size_t n = strlen(service);
+
+    return strncasecmp(owner, service, n) == 0 &&
+           (!owner[n] || (owner[n] == '-' && owner[n + 1] &&
+                          strspn(owner + n + 1, "0123456789") == strlen(owner + n + 1)));
+}
+
 /* A service of a list or file has a folder of its own, also while it is the only one: another one may come
- * with a reload, and then its folder must not be another. Except where the base folder holds an identity. */
+ * with a reload, and then its folder must not be another. Except where the base folder holds an identity: it
+ * stays with the service that it belongs to, which is the only one if nothing says it. */
 static bool uses_base_itself(const struct config *c, const struct config_service *s, bool listed)
 {
-    if (!listed || c->service_count != 1)
-        return !listed;
-    return !exists(c->base_directory, s->name) &&
-           (exists(c->base_directory, "manytails.state") || exists(c->base_directory, "tailscaled.state"));
+    char owner[STATE_NAME_BYTES];
+
+    if (!listed)
+        return true;
+    if (exists(c->base_directory, s->name) ||
+        !(exists(c->base_directory, "manytails.state") || exists(c->base_directory, "tailscaled.state")))
+        return false;
+    return c->service_count == 1 || (state_owner(c->base_directory, owner) && is_named(owner, s->name));
 }
 
 static int state_directories(struct config *c, bool listed)

@@ -250,6 +250,46 @@ static void a_lone_service_of_a_list_has_its_own_folder_unless_the_base_has_an_i
     assert_int_equal(rmdir(base), 0);
 }
 
+static void put_file(const char *folder, const char *name, const char *text)
+{
+    char path[96];
+    FILE *f;
+
+    snprintf(path, sizeof(path), "%s/%s", folder, name);
+    assert_non_null(f = fopen(path, "w"));
+    assert_true(fputs(text, f) >= 0);
+    fclose(f);
+}
+
+/* The service that was alone keeps its identity when others join it. */
+static void an_identity_in_the_base_folder_stays_with_the_service_it_belongs_to(void **state)
+{
+    (void)state;
+    char base[] = "/tmp/test-config-XXXXXX", path[64];
+    struct config c;
+
+    assert_non_null(mkdtemp(base));
+    setenv("TS_STATE_DIR", base, 1);
+    put_file(base, "manytails.state", "{}");
+    put_file(base, "manytails.netmap",
+             "nodekey:00\n{\"Saved\":1,\"Map\":{\"Node\":{\"ID\":1,\"Name\":\"Git-2.tail.example.\"}}}");
+    assert_int_equal(LOAD(&c, "-service", "name=web,upstream=http://x,plaintext=1", "-service",
+                          "name=git,upstream=http://x,plaintext=1", "-service",
+                          "name=git-,upstream=http://x,plaintext=1"),
+                     CONFIG_INVALID); /* for the last name only */
+    snprintf(path, sizeof(path), "%s/web", base);
+    assert_string_equal(c.services[0].state_directory, path);
+    assert_string_equal(c.services[1].state_directory, base);
+    snprintf(path, sizeof(path), "%s/git-", base);
+    assert_string_equal(c.services[2].state_directory, path);
+    config_free(&c);
+    snprintf(path, sizeof(path), "%s/manytails.state", base);
+    assert_int_equal(unlink(path), 0);
+    snprintf(path, sizeof(path), "%s/manytails.netmap", base);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(base), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -260,6 +300,8 @@ int main(void)
         cmocka_unit_test_setup(yaml_faults_are_collected, clean_environment),
         cmocka_unit_test_setup(keys_come_from_files_and_the_environment, clean_environment),
         cmocka_unit_test_setup(a_lone_service_of_a_list_has_its_own_folder_unless_the_base_has_an_identity,
+                               clean_environment),
+        cmocka_unit_test_setup(an_identity_in_the_base_folder_stays_with_the_service_it_belongs_to,
                                clean_environment),
     };
 

@@ -103,6 +103,11 @@ NODISCARD int state_folder_save(struct state_folder *f, const struct state_keys 
 NODISCARD int state_folder_save_netmap(struct state_folder *f, const struct public_key *node,
                                        struct buf *netmap, state_done_fn *done, void *owner);
 
+/* Whose folder it is, without opening it: the first label of the name that the control server gave to the
+ * node, in lower case ("web", or "web-1" where "web" was taken). False: nothing says it. */
+#define STATE_NAME_BYTES 64
+bool state_owner(const char *directory, char name[STATE_NAME_BYTES]);
+
 static inline void state_keys_wipe(struct state_keys *k)
 {
     wipe(k, sizeof(*k));
