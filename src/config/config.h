@@ -73,6 +73,7 @@ struct config_service {
     char *control_url; /* filled in */
     struct config_list tags;
     bool verbose;
+    char *fault; /* why it cannot start although the others can: a secret that cannot be read; NULL: it can */
     /* Below: nothing that a user writes. */
     struct config_place place;   /* of the service in its file */
     bool listed;                 /* by a -service flag */

@@ -89,6 +89,10 @@ static int compare_service(struct config_change *c, const struct config_service 
         r = add_name(&c->options, "the auth key");
         c->cost = MIN(c->cost, CONFIG_COST_IN_PLACE);
     }
+    if (!r && !same_text(before->fault, after->fault)) {
+        r = add_name(&c->options, "whether its secrets can be read");
+        c->cost = MIN(c->cost, CONFIG_COST_IN_PLACE);
+    }
     return r;
 }
 

@@ -386,6 +386,7 @@ void service_free(struct config_service *s)
 {
     fields_free(s, OPTION_SERVICE);
     text_free(s->auth_key);
+    free(s->fault);
     free(s->places);
     *s = (struct config_service) { 0 };
 }

@@ -4,6 +4,7 @@
  * a file to read. What was read is wiped when the configuration is freed, and is never in a message.
  */
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -35,11 +36,33 @@ int file_read(const char *path, struct buf *out, size_t max)
     return r;
 }
 
+/* A secret that cannot be had keeps its service from starting, and no other: the daemon says so and tries
+ * again. Where somebody waits for a verdict (check, a lone service) it is a problem. */
+static void secret_fault(struct config *c, struct config_service *s, struct config_place at, const char *fmt,
+                         ...) PRINTF_LIKE(4, 5);
+static void secret_fault(struct config *c, struct config_service *s, struct config_place at, const char *fmt,
+                         ...)
+{
+    char text[900], place[CONFIG_PLACE_BYTES];
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(text, sizeof(text), fmt, args);
+    va_end(args);
+    if ((c->mode & CONFIG_STRICT) || c->service_count == 1) {
+        problem_at(c, at, "service %s: %s", s->name, text);
+        return;
+    }
+    place_text(c, at, place);
+    if (!s->fault && asprintf(&s->fault, "%s%s", place, text) < 0)
+        s->fault = NULL;
+    notice(c, "%sservice %s: %s; the other services run", place, s->name, text);
+}
+
 /* ---- credential:NAME ---------------------------------------------------------------------- */
 
 /* The path that it stands for, NULL with a fault said, or the text itself. */
-static char *credential(struct config *c, const struct config_service *s, struct config_place at,
-                        const char *text)
+static char *credential(struct config *c, struct config_service *s, struct config_place at, const char *text)
 {
     const char *folder = getenv("CREDENTIALS_DIRECTORY"), *name;
     char *path;
@@ -48,16 +71,15 @@ static char *credential(struct config *c, const struct config_service *s, struct
         return text_dup(span_from_str(text));
     name = text + strlen(CREDENTIAL);
     if (!*name || strchr(name, '/') || *name == '.') {
-        problem_at(c, at,
-                   "service %s: \"%s\": a credential has a name without slashes: write credential:authkey",
-                   s->name, text);
+        secret_fault(c, s, at, "\"%s\": a credential has a name without slashes: write credential:authkey",
+                     text);
         return NULL;
     }
     if (!folder || !*folder) {
-        problem_at(c, at,
-                   "service %s: \"%s\": there are no credentials: $CREDENTIALS_DIRECTORY is not set; "
-                   "use LoadCredential=%s:FILE in the systemd unit, or write a path",
-                   s->name, text, name);
+        secret_fault(c, s, at,
+                     "\"%s\": there are no credentials: $CREDENTIALS_DIRECTORY is not set; "
+                     "use LoadCredential=%s:FILE in the systemd unit, or write a path",
+                     text, name);
         return NULL;
     }
     return asprintf(&path, "%s/%s", folder, name) < 0 ? NULL : path;
@@ -131,8 +153,8 @@ static int read_header(struct config *c, struct config_service *s, const char *i
         return 0;
     value = read_secret(path, &fault);
     if (!value)
-        problem_at(c, at, "service %s: upstreamHeaderFiles \"%.*s\": %s: %s", s->name, (int)(colon - item),
-                   item, path, fault);
+        secret_fault(c, s, at, "upstreamHeaderFiles \"%.*s\": %s: %s", (int)(colon - item), item, path,
+                     fault);
     else if (asprintf(&line, "%.*s: %s", (int)(colon - item), item, value) < 0)
         r = -ENOMEM;
     else
@@ -154,46 +176,49 @@ static bool is_oauth_secret(const char *key)
     return text_starts_with(s, "tskey-client-") || text_starts_with(s, "hskey-client-");
 }
 
-/* A node that is registered needs no key: then a bad key file is worth a word only. */
-static bool is_registered(const struct config_service *s)
+static bool exists(const char *folder, const char *name)
 {
     char path[4096];
-    int n = snprintf(path, sizeof(path), "%s/manytails.state", s->state_directory);
+    int n = snprintf(path, sizeof(path), "%s/%s", folder, name);
 
     return n > 0 && (size_t)n < sizeof(path) && access(path, R_OK) == 0;
 }
 
-static void bad_key(struct config *c, const struct config_service *s, const char *text)
+/* A node that is registered, by us or by tsnsrv, needs no key: then a bad one is worth a word only. */
+static bool is_registered(const struct config_service *s)
 {
-    struct config_place at = place_of_option(s, &s->auth_key_path);
+    return exists(s->state_directory, "manytails.state") || exists(s->state_directory, "tailscaled.state");
+}
 
+static void bad_key(struct config *c, struct config_service *s, const char *text)
+{
     if (is_registered(s) && !(c->mode & CONFIG_STRICT))
         notice(c, "service %s: Could not read authkey from file: %s; its state is used", s->name, text);
     else
-        problem_at(c, at, "service %s: authkeyPath %s", s->name, text);
+        secret_fault(c, s, place_of_option(s, &s->auth_key_path), "%s", text);
 }
 
 static int auth_key(struct config *c, struct config_service *s, const char *common)
 {
+    char text[600];
     const char *fault;
 
     if (place_of_option(s, &s->auth_key_path).bad)
         return 0;
     if (*s->auth_key_path) {
         s->auth_key = read_secret(s->auth_key_path, &fault);
-        if (!s->auth_key) {
-            char text[600];
-
-            snprintf(text, sizeof(text), "\"%.400s\": %s", s->auth_key_path, fault);
+        snprintf(text, sizeof(text), "authkeyPath \"%.400s\": %s", s->auth_key_path, fault ? fault : "");
+        if (!s->auth_key)
             bad_key(c, s, text);
-        }
     } else if (common && !(s->auth_key = text_dup(span_from_str(common)))) {
         return -ENOMEM;
     }
-    if (s->auth_key && is_oauth_secret(s->auth_key))
-        problem_at(c, place_of_option(s, &s->auth_key_path),
-                   "service %s: OAuth client secrets are not supported by this version: give an auth key",
-                   s->name);
+    if (s->auth_key && is_oauth_secret(s->auth_key)) {
+        explicit_bzero(s->auth_key, strlen(s->auth_key));
+        free(s->auth_key);
+        s->auth_key = NULL;
+        bad_key(c, s, "OAuth client secrets are not supported by this version: give an auth key");
+    }
     return 0;
 }
 

@@ -279,6 +279,27 @@ static void a_registered_node_does_without_its_key_file(void **state)
     folder_close(&f);
 }
 
+/* One service of many whose secret cannot be read does not start; the others do. */
+static void a_missing_secret_concerns_its_service_only(void **state)
+{
+    (void)state;
+    struct config c;
+
+    assert_int_equal(
+        load_yaml(&c, "services:\n- {name: web, upstream: 'http://a', plaintext: true, authkeyPath: "
+                      "/nonexistent/key}\n"
+                      "- {name: git, upstream: 'http://a', plaintext: true}\n"
+                      "- {name: doc, upstream: 'http://a', plaintext: true, upstreamHeaderFiles: {X: "
+                      "/nonexistent/token}}\n"),
+        0);
+    assert_non_null(strstr(c.services[0].fault, ":2:67: authkeyPath \"/nonexistent/key\": No such file"));
+    assert_null(c.services[1].fault);
+    assert_non_null(
+        strstr(c.services[2].fault, "upstreamHeaderFiles \"X\": /nonexistent/token: No such file"));
+    assert_true(says(&c.notices, "service web: authkeyPath"));
+    config_free(&c);
+}
+
 /* Whatever is only ignored when serving is a fault for `manytails check`. */
 static void strict_mode_refuses_what_would_be_ignored(void **state)
 {
@@ -366,6 +387,7 @@ int main(void)
         cmocka_unit_test_setup(flags_beside_a_file, clean_environment),
         cmocka_unit_test_setup(header_values_and_keys_come_from_files_and_credentials, clean_environment),
         cmocka_unit_test_setup(a_registered_node_does_without_its_key_file, clean_environment),
+        cmocka_unit_test_setup(a_missing_secret_concerns_its_service_only, clean_environment),
         cmocka_unit_test_setup(strict_mode_refuses_what_would_be_ignored, clean_environment),
         cmocka_unit_test_setup(listen_addresses_in_all_their_forms, clean_environment),
         cmocka_unit_test_setup(small_files_stay_small, clean_environment),

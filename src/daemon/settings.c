@@ -1,6 +1,7 @@
 /* daemon/settings.c - from the configuration to what a node is made of: the only place that knows both */
 #include "daemon/internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -108,6 +109,10 @@ static bool take_headers(struct settings *out, const struct config_service *c)
 bool settings_fill(struct settings *out, const struct config_service *service, char why[NODE_WHY_BYTES])
 {
     *out = (struct settings) { .node = node_settings(service) };
+    if (service->fault) {
+        snprintf(why, NODE_WHY_BYTES, "%s", service->fault);
+        return false;
+    }
     if (service->prefixes.count > PROXY_PREFIXES_MAX || service->upstream_headers.count > PROXY_HEADERS_MAX ||
         service->auth_copy_headers.count > PROXY_HEADERS_MAX) {
         strcpy(why, "too many prefixes or headers");
