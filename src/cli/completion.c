@@ -34,6 +34,14 @@ static void put_quoted(const char *text, const char *special)
     }
 }
 
+/* Its own words are files or folders. */
+static bool takes_files(const struct cli_command *c)
+{
+    const char *last = strrchr(c->arguments, ' ');
+
+    return strcmp(c->name, "check") == 0 || names_file(last ? last + 1 : c->arguments);
+}
+
 static bool lists_topics(const char *text)
 {
     return strcmp(text, "help") == 0;
@@ -50,6 +58,8 @@ static void bash_command(const struct cli_command *c)
     if (strcmp(c->name, "completion") == 0)
         fputs("bash zsh fish", stdout);
     fputs("'", stdout);
+    if (takes_files(c))
+        fputs(" files=yes", stdout);
     if (strstr(c->arguments, "SERVICE"))
         fputs("\n      [[ $cur != -* ]] && words=$(_manytails_services)", stdout);
     if (lists_topics(c->name)) {
@@ -83,7 +93,7 @@ static void bash(void)
          "  manytails status 2>/dev/null | sed -n 's/^\\([A-Za-z0-9-]*\\): .*/\\1/p'\n"
          "}\n"
          "_manytails() {\n"
-         "  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words= flags=");
+         "  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words= flags= files=");
     fputs("  flags='", stdout);
     for (size_t i = 0; i < COUNT_OF(modes); i++)
         printf("-%s ", modes[i].flag);
@@ -109,7 +119,7 @@ static void bash(void)
     for (size_t i = 0; i < cli_command_count; i++)
         bash_command(&cli_commands[i]);
     puts("    esac\n"
-         "    [[ ${COMP_WORDS[1]} == check && $cur != -* ]] && { compopt -o filenames 2>/dev/null; "
+         "    [[ $files && $cur != -* ]] && { compopt -o filenames 2>/dev/null; "
          "COMPREPLY=($(compgen -f -- \"$cur\")); return; }\n"
          "    [[ ${COMP_WORDS[1]} == check ]] && words=$flags\n"
          "  fi\n"
@@ -160,7 +170,9 @@ static void zsh_command(const struct cli_command *c)
     if (lists_topics(c->name))
         fputs(" \"1:topic:($topics)\"", stdout);
     if (strcmp(c->name, "check") == 0)
-        fputs(" \"${flags[@]}\" '*:file:_files'", stdout);
+        fputs(" \"${flags[@]}\"", stdout);
+    if (takes_files(c))
+        fputs(" '*:file:_files'", stdout);
     fputs(" ;;\n", stdout);
 }
 
@@ -244,7 +256,7 @@ static void fish_command(const struct cli_command *c)
         printf("complete -c manytails -n '%s' -a '(__manytails_services)'\n", condition);
     if (strcmp(c->name, "completion") == 0)
         printf("complete -c manytails -n '%s' -a 'bash zsh fish'\n", condition);
-    if (strcmp(c->name, "check") == 0)
+    if (takes_files(c))
         printf("complete -c manytails -n '%s' -F\n", condition);
 }
 

@@ -8,7 +8,7 @@
 /* A folder with files in it, gone at the end. */
 struct folder {
     char path[64];
-    char *files[8];
+    char *files[16];
     unsigned count;
 };
 
@@ -113,6 +113,29 @@ static void a_folder_is_included_in_the_order_of_names(void **state)
     assert_true(c.services[2].plaintext);
     assert_string_equal(c.services[2].listen_address, ":81");
     assert_int_equal(c.file_count, 3);
+    config_free(&c);
+    folder_close(&f);
+}
+
+/* The limit is on files inside each other, not on files beside each other. */
+static void a_folder_may_hold_more_files_than_includes_may_be_nested(void **state)
+{
+    (void)state;
+    struct folder f;
+    struct config c;
+    const char *path;
+    char name[24], text[96];
+
+    folder_open(&f);
+    for (int i = 0; i < CONFIG_INCLUDE_DEPTH_MAX + 4; i++) {
+        snprintf(name, sizeof(name), "%02d.yaml", i);
+        snprintf(text, sizeof(text), "services:\n- {name: s%d, upstream: 'http://a', plaintext: true}\n", i);
+        folder_write(&f, name, text);
+    }
+    path = folder_write(&f, "main", "include: ['*.yaml']\n");
+    assert_int_equal(LOAD(&c, "-config", path), 0);
+    assert_int_equal(c.service_count, CONFIG_INCLUDE_DEPTH_MAX + 4);
+    assert_string_equal(c.services[11].name, "s11");
     config_free(&c);
     folder_close(&f);
 }
@@ -378,6 +401,7 @@ int main(void)
         cmocka_unit_test_setup(defaults_are_for_services_that_do_not_say_it_themselves, clean_environment),
         cmocka_unit_test_setup(anchors_aliases_and_merge_keys_work, clean_environment),
         cmocka_unit_test_setup(a_folder_is_included_in_the_order_of_names, clean_environment),
+        cmocka_unit_test_setup(a_folder_may_hold_more_files_than_includes_may_be_nested, clean_environment),
         cmocka_unit_test_setup(a_pattern_that_matches_nothing_yet_is_no_fault, clean_environment),
         cmocka_unit_test_setup(variables_are_replaced_only_where_the_file_asks_for_it, clean_environment),
         cmocka_unit_test_setup(absent_booleans_mean_true_unless_the_old_reading_is_asked_for,
