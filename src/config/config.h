@@ -86,6 +86,7 @@ struct config {
     struct config_service *services;
     size_t service_count;
     char *prometheus_address;
+    bool sandbox;
     char *socket_path;    /* filled in */
     char *control_url;    /* of services that name none: TS_URL, TS_CONTROL_URL, or the hosted service */
     char *base_directory; /* of all state */

@@ -140,6 +140,7 @@ static void yaml_files(void **state)
                   "  - {name: git, upstream: 'http://b', plaintext: true, stateDir: /s, stripPrefix: off}\n"),
         0);
     assert_string_equal(c.prometheus_address, ":8888");
+    assert_true(c.sandbox); /* on unless somebody says otherwise */
     assert_true(says(&c.notices, "metrics are not served"));
     assert_int_equal(c.service_count, 2);
     assert_true(c.services[0].plaintext);

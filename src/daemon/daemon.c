@@ -188,7 +188,21 @@ static const char *environment_of(const char *name, const char *or_name)
     return value && *value ? value : getenv(or_name);
 }
 
-static int open_parts(struct daemon *d)
+/* Everything that needs more than a running process may do is open by now; the threads come after it. */
+static int enter_sandbox(struct daemon *d, const struct config *config)
+{
+    if (!config->sandbox) {
+        log_info(NULL, "sandbox: off, as configured");
+        return 0;
+    }
+    d->folders = sandbox_folders_of(config, true);
+    if (!d->folders)
+        return -ENOMEM;
+    sandbox_enter(d->folders);
+    return 0;
+}
+
+static int open_parts(struct daemon *d, const struct config *config)
 {
     static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
     struct node_process_config process = { .shard_count = (unsigned)d->shard_count,
@@ -220,6 +234,8 @@ static int open_parts(struct daemon *d)
     if (!r)
         r = admin_open(d);
     if (!r)
+        r = enter_sandbox(d, config);
+    if (!r)
         r = shards_open(d);
     return r;
 }
@@ -239,6 +255,7 @@ static void close_parts(struct daemon *d)
     buf_deinit(&d->change_log);
     free(d->socket_path);
     free(d->shards);
+    sandbox_folders_free(d->folders);
 }
 
 /* Everything is added: the way from no configuration to the first is the way of every reload. */
@@ -294,7 +311,7 @@ int daemon_run(struct config *config, int argc, char *const *argv)
     raise_limits(d.shard_count);
     d.socket_path = text_dup(span_from_str(config->socket_path));
     first = loaded_new(config);
-    r = d.socket_path && first ? open_parts(&d) : -ENOMEM;
+    r = d.socket_path && first ? open_parts(&d, &first->config) : -ENOMEM;
     if (r)
         loaded_unref(first);
     else

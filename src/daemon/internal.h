@@ -21,6 +21,7 @@
 
 #include "daemon/daemon.h"
 #include "daemon/notify.h"
+#include "daemon/sandbox.h"
 #include "ev/ev.h"
 #include "host/host.h"
 #include "node/node.h"
@@ -158,6 +159,7 @@ struct daemon {
     struct buf change_log; /* what these answers said, one line per service that kept its old settings */
     struct admin *admin;
     struct notify *notify;
+    struct sandbox_folders *folders; /* what the sandbox allows; NULL: it is off */
     char *socket_path;
     time_ns started_at, bringing_up_since;
     bool stopping, bringing_up, terminal;

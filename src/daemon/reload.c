@@ -103,13 +103,30 @@ static void put_refusal(const struct daemon *d, const struct config *next, struc
     json_put_lines(w, "problems", problems);
 }
 
+/* Folders that nobody named at the start are closed to the process, and it cannot open them itself. */
+static void check_sandbox(const struct daemon *d, struct config *next)
+{
+    struct sandbox_folders *wanted = d->folders ? sandbox_folders_of(next, false) : NULL;
+    const char *missing = wanted ? sandbox_folders_missing(d->folders, wanted) : NULL;
+
+    if (missing &&
+        buf_printf(&next->problems,
+                   "%s is outside the sandbox that this process entered when it started: restart it\n",
+                   missing) == 0)
+        next->problem_count++;
+    sandbox_folders_free(wanted);
+}
+
 static int load(struct daemon *d, bool dry, struct buf *out)
 {
     struct json_writer w = json_writer_of(out);
     struct config next;
     int r = config_load(&next, d->argc, d->argv);
-    bool good = r == 0 && !d->stopping;
+    bool good;
 
+    if (r >= 0)
+        check_sandbox(d, &next);
+    good = r == 0 && !next.problem_count && !d->stopping;
     json_object_begin(&w, NULL);
     json_put_bool(&w, "ok", good);
     json_put_bool(&w, "dryRun", dry);

@@ -173,6 +173,7 @@ static int thread_start(struct state_disk *d)
         pthread_join(d->thread, NULL); /* it has left the lock for good */
     d->joinable = false;
     sigfillset(&all);
+    sigdelset(&all, SIGSYS); /* the sandbox tells with it what it refused */
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, DISK_STACK_BYTES);
     pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the main thread's */
