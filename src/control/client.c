@@ -279,12 +279,18 @@ void client_run(struct control_client *c, time_ns now)
 
 static void on_task(struct ev_task *t, time_ns now)
 {
-    client_run(CONTAINER_OF(t, struct control_client, task), now);
+    struct control_client *c = CONTAINER_OF(t, struct control_client, task);
+
+    account_switch(c->charge); /* the gate posts it from another's time */
+    client_run(c, now);
 }
 
 static void on_timer(struct ev_timer *t, time_ns now)
 {
-    client_run(CONTAINER_OF(t, struct control_client, timer), now);
+    struct control_client *c = CONTAINER_OF(t, struct control_client, timer);
+
+    account_switch(c->charge);
+    client_run(c, now);
 }
 
 /* ---- life --------------------------------------------------------------------------------------------- */
@@ -357,6 +363,7 @@ static void init(struct control_client *c, struct control_shard *shard, const st
                  const struct control_ops *ops, void *owner)
 {
     c->shard = shard;
+    c->charge = account_charge_here(ACCOUNT_CONTROL);
     c->ops = ops;
     c->owner = owner;
     c->waiter.task = &c->task;

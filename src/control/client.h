@@ -48,6 +48,7 @@ struct told {
 };
 
 struct control_client {
+    account_charge charge; /* of whoever made it */
     struct control_shard *shard;
     struct shard_server *server;
     const struct control_ops *ops;

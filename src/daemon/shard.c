@@ -205,7 +205,7 @@ static void answer(struct daemon_shard *shard, uint64_t id, time_ns now)
     }
     json_object_end(&w);
     json_put_key(&w, span_from_str("shard"));
-    node_shard_status_write(shard->nodes, &w);
+    node_shard_status_write(shard->nodes, &w, now);
     json_object_end(&w);
     l = letter_new(LETTER_ANSWER, json_writer_done(&w) ? SPAN_NONE : buf_span(&text));
     buf_deinit(&text);
@@ -283,6 +283,7 @@ static void *run(void *arg)
     shard->nodes = NULL;
     tls_thread_end();
     crypto_thread_end();
+    account_thread_end();
     return NULL;
 }
 

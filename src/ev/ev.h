@@ -9,6 +9,7 @@
 #define MANYTAILS_EV_EV_H
 
 #include "base/base.h"
+#include "metrics/metrics.h"
 
 #include <sys/types.h>
 
@@ -42,6 +43,7 @@ struct ev_timer {
     struct ev_loop *loop;
     void (*fn)(struct ev_timer *timer, time_ns now);
     time_ns at;
+    account_charge charge; /* who set it pays for it */
 };
 
 void ev_timer_init(struct ev_timer *t, struct ev_loop *loop, void (*fn)(struct ev_timer *, time_ns now));
@@ -60,6 +62,7 @@ struct ev_task {
     struct list link;
     struct ev_loop *loop;
     void (*fn)(struct ev_task *task, time_ns now);
+    account_charge charge; /* who posted it first pays for it */
 };
 
 void ev_task_init(struct ev_task *t, struct ev_loop *loop, void (*fn)(struct ev_task *, time_ns now));
@@ -77,6 +80,7 @@ struct ev_io {
     void (*fn)(struct ev_io *io, unsigned events, time_ns now);
     int fd; /* -1 while not started; never closed here */
     uint32_t slot;
+    account_charge charge; /* who started it pays for what it brings */
 };
 
 void ev_io_init(struct ev_io *io, struct ev_loop *loop,

@@ -120,6 +120,7 @@ void ev_timer_set(struct ev_timer *t, time_ns at)
         return;
     ev_timer_stop(t);
     t->at = at;
+    t->charge = accounts.charge;
     if (at != TIME_NEVER)
         wheel_add(&t->loop->wheel, &t->link, at);
 }
@@ -137,8 +138,10 @@ void ev_task_init(struct ev_task *t, struct ev_loop *loop, void (*fn)(struct ev_
 
 void ev_task_post(struct ev_task *t)
 {
-    if (!list_linked(&t->link))
-        list_push_back(&t->loop->tasks, &t->link);
+    if (list_linked(&t->link))
+        return;
+    t->charge = accounts.charge;
+    list_push_back(&t->loop->tasks, &t->link);
 }
 
 void ev_task_cancel(struct ev_task *t)
@@ -153,6 +156,7 @@ static void run_timers(struct ev_loop *loop)
         struct ev_timer *t = LIST_ENTRY(link, struct ev_timer, link);
 
         t->at = TIME_NEVER;
+        account_switch(t->charge);
         t->fn(t, loop->now);
     }
 }
@@ -162,6 +166,7 @@ static void run_tasks(struct ev_loop *loop)
     for (struct list *link; (link = list_pop_front(&loop->tasks));) {
         struct ev_task *t = LIST_ENTRY(link, struct ev_task, link);
 
+        account_switch(t->charge);
         t->fn(t, loop->now);
     }
 }
@@ -211,6 +216,7 @@ static int io_start(struct ev_io *io, int fd, uint32_t edges)
     loop->slot_free = slot->next_free;
     slot->io = io;
     io->fd = fd;
+    io->charge = accounts.charge;
     return 0;
 }
 
@@ -250,6 +256,7 @@ static void dispatch(struct ev_loop *loop, const struct epoll_event *event)
         events |= EV_READ;
     if (event->events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
         events |= EV_WRITE;
+    account_switch(slot->io->charge);
     slot->io->fn(slot->io, events, loop->now);
 }
 
@@ -299,10 +306,12 @@ int ev_loop_turn(struct ev_loop *loop, time_ns wait_max)
 
     run_tasks(loop); /* posted outside a turn */
     timeout = wait_ms(loop, wait_max);
+    account_asleep();
     count = epoll_wait(loop->epoll_fd, events, EVENTS_PER_WAIT, timeout);
     if (count < 0 && errno != EINTR)
         return err_trace(-errno);
     loop->wakeups += timeout != 0;
+    account_awake(timeout != 0);
     loop->now = ev_clock();
     if (timeout && loop->sleep.fn)
         look_for_sleep(loop);

@@ -322,6 +322,69 @@ static void a_clock_set_right_is_no_sleep(void **state)
     assert_int_equal(slept, 0);
 }
 
+static account_charge seen;
+
+static void see_timer(struct ev_timer *t, time_ns now)
+{
+    (void)t;
+    (void)now;
+    seen = accounts.charge;
+}
+
+static void see_task(struct ev_task *t, time_ns now)
+{
+    (void)t;
+    (void)now;
+    seen = accounts.charge;
+}
+
+static void see_io(struct ev_io *io, unsigned events, time_ns now)
+{
+    (void)io;
+    (void)events;
+    (void)now;
+    seen = accounts.charge;
+}
+
+/* A turn with the callback of whoever set it; the next one is nobody's again. */
+static void turn_of(account_charge charge)
+{
+    seen = 0;
+    account_switch(0);
+    while (!seen)
+        assert_int_equal(ev_loop_turn(loop, SEC), 0);
+    assert_int_equal(seen, charge);
+}
+
+static void callbacks_are_charged_to_whoever_asked_for_them(void **state)
+{
+    account_charge charge = account_charge_of(account_open(7), ACCOUNT_CONTROL);
+    struct ev_timer timer;
+    struct ev_task task;
+    struct ev_io io;
+    int pair[2];
+
+    (void)state;
+    ev_timer_init(&timer, loop, see_timer);
+    ev_task_init(&task, loop, see_task);
+    ev_io_init(&io, loop, see_io);
+    account_switch(charge);
+    ev_timer_set(&timer, ev_now(loop) + MSEC);
+    turn_of(charge);
+    account_switch(charge);
+    ev_task_post(&task);
+    turn_of(charge);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+    account_switch(charge);
+    assert_int_equal(ev_io_start_reader(&io, pair[0]), 0);
+    assert_int_equal(write(pair[1], "x", 1), 1);
+    turn_of(charge);
+    ev_io_stop(&io);
+    close(pair[0]);
+    close(pair[1]);
+    account_thread_end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -335,6 +398,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_sleep_of_the_machine_is_told_once_at_the_next_wake_up, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_clock_set_right_is_no_sleep, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(callbacks_are_charged_to_whoever_asked_for_them, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -175,6 +175,7 @@ int inner_stream_connect(struct stream **out, struct node *n, const struct ip_po
 void inner_stream_events(void *user, unsigned events, int error, time_ns now)
 {
     struct inner_stream *s = inner_of(user);
+    account_charge was;
 
     if (events & STREAM_CONNECTED)
         s->connected = true;
@@ -183,8 +184,11 @@ void inner_stream_events(void *user, unsigned events, int error, time_ns now)
         s->error = error;
         events = error ? STREAM_FAILED : STREAM_READABLE;
     }
-    if (s->base.on_event)
-        s->base.on_event(&s->base, events, now);
+    if (!s->base.on_event)
+        return;
+    was = account_switch(s->node ? node_charge(s->node, ACCOUNT_PROXY) : accounts.charge);
+    s->base.on_event(&s->base, events, now); /* may free it */
+    account_switch(was);
 }
 
 /* The node goes: its connections are gone; the streams stay until their owners close them. */

@@ -137,6 +137,8 @@ struct node_shard {
         struct span datagram;
         unsigned hops; /* shards that have looked at it before */
     } arriving;
+    struct account_reading reading; /* of reading_at: one for all nodes of an answer */
+    time_ns reading_at;
     uint8_t *send_slab; /* one super-segment, sealed */
     struct shard_counters counters;
     struct report_scratch scratch;
@@ -191,6 +193,7 @@ void node_words(enum node_state state, const char *said, const struct control_st
 
 struct node {
     struct node_shard *shard;
+    uint32_t account; /* of the thread; 0: none to be had */
     char *name, *control_url, *state_directory;
     bool ephemeral, suppress_whois, host_network_only, name_checked, registered, started, stopping;
     struct ip_port listen;
@@ -275,6 +278,12 @@ void peer_free(struct node_peer *p);
 bool peer_is_local(struct node_peer *p);
 uint64_t peer_token(const struct node_peer *p);
 struct node_peer *peer_of_token(struct node_shard *s, uint64_t token); /* NULL: gone */
+
+/* What is done for this node is charged to its account (metrics/metrics.h). */
+static inline account_charge node_charge(const struct node *n, enum account_part part)
+{
+    return account_charge_of(n->account, part);
+}
 
 /* node.c */
 /* Operations of its control client; tests call them in control's place. */

@@ -723,12 +723,14 @@ int node_new(struct node **out, struct node_shard *s, const struct node_config *
              void *ctx, char why[NODE_WHY_BYTES])
 {
     struct node *n = slab_alloc(&s->nodes);
+    account_charge was;
     int r;
 
     why[0] = 0;
     if (!n)
         return -ENOMEM;
     n->shard = s;
+    n->account = account_open(node_index(n) + 1);
     n->ops = ops;
     n->ctx = ctx;
     n->ephemeral = c->ephemeral;
@@ -743,7 +745,9 @@ int node_new(struct node **out, struct node_shard *s, const struct node_config *
     ev_timer_init(&n->stop_timer, s->loop, on_stop_timer);
     ev_timer_init(&n->keys_timer, s->loop, on_keys_timer);
     ev_task_init(&n->stopped_task, s->loop, on_stopped_task);
+    was = account_switch(node_charge(n, ACCOUNT_CONTROL));
     r = open_parts(n, c, why);
+    account_switch(was);
     if (r) {
         if (!*why)
             snprintf(why, NODE_WHY_BYTES, "%s", err_text(r));
@@ -784,14 +788,18 @@ void node_free(struct node *n)
     free(n->control_url);
     free(n->state_directory);
     free(n->auth_url);
+    account_close(n->account);
     slab_release(&s->nodes, n);
 }
 
 void node_start(struct node *n)
 {
+    account_charge was;
+
     if (n->started)
         return;
     n->started = true;
+    was = account_switch(node_charge(n, ACCOUNT_CONTROL));
     enter(n, NODE_STARTING, "starting");
     if (has_node_key(&n->keys)) {
         if (data_path_up(n))
@@ -804,6 +812,7 @@ void node_start(struct node *n)
         ev_timer_set(&n->join_timer, ev_now(n->shard->loop) + n->join_timeout);
     if (!n->first_keys)
         control_client_start(n->control);
+    account_switch(was);
 }
 
 void node_stop(struct node *n, time_ns deadline)

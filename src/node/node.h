@@ -123,6 +123,6 @@ enum node_state node_state_get(const struct node *n);
 /* One JSON object: what `manytails status --json` shows of this node. */
 void node_status_write(const struct node *n, struct json_writer *w, time_ns now);
 /* One JSON object: counters of the shard's machines. */
-void node_shard_status_write(const struct node_shard *s, struct json_writer *w);
+void node_shard_status_write(struct node_shard *s, struct json_writer *w, time_ns now);
 
 #endif

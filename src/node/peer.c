@@ -35,7 +35,10 @@ struct node_peer *peer_find(struct node *n, const struct public_key *key)
 
 static void on_timer(struct ev_timer *t, time_ns now)
 {
-    wireguard_peer_tick(CONTAINER_OF(t, struct node_peer, timer)->wireguard, now);
+    struct node_peer *p = CONTAINER_OF(t, struct node_peer, timer);
+
+    account_switch(node_charge(p->node, ACCOUNT_WIREGUARD));
+    wireguard_peer_tick(p->wireguard, now);
 }
 
 void peer_update(struct node_peer *p, const struct netmap_peer *info, time_ns now)

@@ -281,7 +281,6 @@ void service_accept(struct node_shard *s, handle conn, const struct netstack_flo
     struct proxy_arrival arrival = { .peer = flow->remote, .listen_port = flow->local.port };
     struct stream *inner = NULL, *outer;
     struct netstack_flow still;
-
     if (!n || !n->proxy || inner_stream_new(&inner, n, conn)) {
         tcp_abort(s->netstack, conn);
         return;

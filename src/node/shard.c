@@ -304,13 +304,19 @@ static enum netstack_verdict ns_on_syn(void *ctx, const struct netstack_flow *fl
 
 static void ns_established(void *ctx, handle conn, void *user, time_ns now)
 {
+    account_charge was = accounts.charge;
     struct netstack_flow flow;
     struct node_shard *s = ctx;
+    struct node *n;
 
-    if (user)
+    if (user) {
         inner_stream_events(user, STREAM_CONNECTED | STREAM_WRITABLE, 0, now);
-    else if (tcp_flow(s->netstack, conn, &flow))
+    } else if (tcp_flow(s->netstack, conn, &flow)) {
+        n = node_of_index(s, flow.node);
+        account_switch(account_charge_of(n ? n->account : 0, ACCOUNT_PROXY));
         service_accept(s, conn, &flow);
+        account_switch(was);
+    }
 }
 
 static void ns_readable(void *ctx, handle conn, void *user, time_ns now)
@@ -407,6 +413,7 @@ static void on_stack_timer(struct ev_timer *t, time_ns now)
 {
     struct node_shard *s = CONTAINER_OF(t, struct node_shard, stack_timer);
 
+    account_switch(account_charge_of(0, ACCOUNT_NETSTACK)); /* of all nodes; the loop goes on from here */
     netstack_tick(s->netstack, now);
     ev_timer_set(&s->stack_timer, netstack_deadline(s->netstack));
 }

@@ -104,6 +104,37 @@ static void put_control(const struct node *n, struct json_writer *w, time_ns now
     json_object_end(w);
 }
 
+static const struct account_reading *reading_of(struct node_shard *s, time_ns now)
+{
+    if (s->reading_at != now)
+        account_read(&s->reading);
+    s->reading_at = now;
+    return &s->reading;
+}
+
+/* CPU in microseconds and wake-ups, by part of the program. */
+static void put_cost(struct node_shard *s, uint32_t account, struct json_writer *w, time_ns now)
+{
+    const struct account_reading *r = reading_of(s, now);
+    uint64_t wakeups = 0;
+    time_ns cpu = 0;
+
+    json_object_begin(w, "cost");
+    json_object_begin(w, "cpuMicroseconds");
+    for (int part = 0; part < ACCOUNT_PART_COUNT; part++) {
+        struct account_cost cost;
+
+        account_cost_get(r, account, part, &cost);
+        cpu += cost.cpu;
+        wakeups += cost.wakeups;
+        json_put_u64(w, account_part_texts[part].label, (uint64_t)(cost.cpu / USEC));
+    }
+    json_object_end(w);
+    json_put_u64(w, "cpuMicrosecondsTotal", (uint64_t)(cpu / USEC));
+    json_put_u64(w, "wakeups", wakeups);
+    json_object_end(w);
+}
+
 void node_status_write(const struct node *n, struct json_writer *w, time_ns now)
 {
     const struct netmap_peer *self = netmap_self(n->netmap);
@@ -129,6 +160,8 @@ void node_status_write(const struct node *n, struct json_writer *w, time_ns now)
     json_put_u64(w, "bytesIn", n->bytes_in);
     json_put_u64(w, "bytesOut", n->bytes_out);
     json_put_u64(w, "blockedByPolicy", n->filtered);
+    if (n->account)
+        put_cost(n->shard, n->account, w, now);
     json_object_end(w);
 }
 
@@ -147,7 +180,7 @@ static void put_netstack(const struct node_shard *s, struct json_writer *w)
     json_object_end(w);
 }
 
-void node_shard_status_write(const struct node_shard *s, struct json_writer *w)
+void node_shard_status_write(struct node_shard *s, struct json_writer *w, time_ns now)
 {
     json_object_begin(w, NULL);
     json_put_u64(w, "shard", s->index);
@@ -159,6 +192,8 @@ void node_shard_status_write(const struct node_shard *s, struct json_writer *w)
 #define X(name, text) json_put_u64(w, #name, s->counters.name);
     SHARD_COUNTERS(X)
 #undef X
+    put_cost(s, 0, w, now); /* what no node asked for */
+    json_put_u64(w, "cpuMicroseconds", (uint64_t)(reading_of(s, now)->thread_cpu / USEC));
     put_netstack(s, w);
     json_object_end(w);
 }

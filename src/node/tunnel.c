@@ -98,6 +98,7 @@ void tunnel_deliver(struct node_peer *from, const struct mspan *packets, size_t 
 {
     struct span accepted[BATCH_PACKETS];
     struct node *n = from->node;
+    account_charge was = account_switch(node_charge(n, ACCOUNT_NETSTACK));
     size_t taken = 0;
 
     must(count <= BATCH_PACKETS);
@@ -112,6 +113,7 @@ void tunnel_deliver(struct node_peer *from, const struct mspan *packets, size_t 
     n->shard->counters.inner_in += taken;
     if (taken)
         netstack_input(n->shard->netstack, node_index(n), peer_token(from), accepted, taken, now);
+    account_switch(was);
 }
 
 struct run {
@@ -129,6 +131,13 @@ static void run_deliver(struct run *run, time_ns now)
 
 static void run_add(struct run *run, struct node_peer *from, struct mspan packet, time_ns now)
 {
+    account_charge charge = node_charge(from->node, ACCOUNT_WIREGUARD);
+
+    /* From the socket they are nobody's until they are opened; what that took is this node's. */
+    if (accounts.charge != charge && accounts.charge >> 8 == 0)
+        account_claim(charge);
+    else
+        account_switch(charge);
     if (run->from != from || run->count == BATCH_PACKETS)
         run_deliver(run, now);
     run->from = from;
@@ -143,8 +152,11 @@ void tunnel_receive(struct node_shard *s, struct underlay_node *hint, const stru
                                      .relayed = source->relayed,
                                      .relay_key = source->relay_key };
     struct wireguard_received received;
+    account_charge was = accounts.charge;
     struct run run = { 0 };
 
+    if (was >> 8) /* through a node's relay */
+        account_switch_part(ACCOUNT_WIREGUARD);
     s->arriving.source = source;
     s->arriving.hint = hint;
     for (size_t i = 0; i < count; i++) {
@@ -160,6 +172,7 @@ void tunnel_receive(struct node_shard *s, struct underlay_node *hint, const stru
     }
     run_deliver(&run, now);
     s->arriving.source = NULL;
+    account_switch(was);
 }
 
 /* ---- between nodes of this process -------------------------------------------------------------- */
@@ -294,15 +307,18 @@ static bool send_peer(struct node_peer *p, time_ns now)
     struct node_shard *s = p->node->shard;
     struct netstack_segment segment;
 
+    account_switch(node_charge(p->node, ACCOUNT_WIREGUARD));
     if (p->stalled)
         underlay_peer_check(p->underlay, now);
     p->stalled = false;
     for (int i = 0; i < PULLS_PER_TURN; i++) {
         size_t room = way_out(p, now);
 
+        account_switch(node_charge(p->node, ACCOUNT_NETSTACK));
         if (!room ||
             !netstack_next_segment(s->netstack, node_index(p->node), peer_token(p), room, now, &segment))
             return true;
+        account_switch(node_charge(p->node, ACCOUNT_WIREGUARD));
         if (p->local_shard)
             send_segment_local(p, &segment, now);
         else

@@ -184,14 +184,19 @@ void conn_run(struct ev_task *task, time_ns now)
 
     list_init(&batch);
     list_splice_back(&batch, &shard->ready); /* what gets ready meanwhile has its turn in the next run */
-    while ((node = list_pop_front(&batch)))
-        conn_step(LIST_ENTRY(node, struct conn, ready_link), now);
+    while ((node = list_pop_front(&batch))) {
+        struct conn *c = LIST_ENTRY(node, struct conn, ready_link);
+
+        account_switch(c->service->charge);
+        conn_step(c, now);
+    }
 }
 
 static void on_timer(struct ev_timer *t, time_ns now)
 {
     struct conn *c = CONTAINER_OF(t, struct conn, timer);
 
+    account_switch(c->service->charge);
     if (c->deadline > now) {
         conn_deadline(c, c->deadline);
         return;

@@ -99,7 +99,8 @@ struct set_header {
 };
 
 struct proxy_service {
-    struct list link; /* shard->services */
+    account_charge charge; /* of whoever made it */
+    struct list link;      /* shard->services */
     struct proxy_shard *shard;
     const struct proxy_ops *ops;
     void *ctx;

@@ -270,6 +270,7 @@ int proxy_service_new(struct proxy_service **out, struct proxy_shard *shard,
     if (!s)
         return -ENOMEM;
     s->shard = shard;
+    s->charge = account_charge_here(ACCOUNT_PROXY);
     s->ops = ops;
     s->ctx = ctx;
     list_init(&s->conns);

@@ -16,12 +16,18 @@
 
 static void enter(struct relay_connection *c)
 {
-    c->holds++;
+    account_charge was = account_switch(c->node->charge);
+
+    if (!c->holds++)
+        c->charged_before = was;
 }
 
 static void leave(struct relay_connection *c)
 {
-    if (--c->holds || !c->dead)
+    if (--c->holds)
+        return;
+    account_switch(c->charged_before);
+    if (!c->dead)
         return;
     derp_client_free(c->derp);
     free(c->why);

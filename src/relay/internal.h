@@ -110,16 +110,18 @@ struct relay_connection {
     uint16_t region;
     uint8_t host; /* of the region, tried now */
     uint8_t state;
-    uint8_t holds;    /* ways in that are under way: no freeing */
-    bool dead;        /* the last of them frees it */
-    bool read_on;     /* the stream may hold more bytes: go on in the task */
-    bool paced;       /* retry_at is a turn that the pacer gave */
-    bool fast_failed; /* a fast start did not lead to a connection: do without */
-    bool told_full;   /* relay_node_room said 0 */
+    uint8_t holds;                 /* ways in that are under way: no freeing */
+    account_charge charged_before; /* the first of them */
+    bool dead;                     /* the last of them frees it */
+    bool read_on;                  /* the stream may hold more bytes: go on in the task */
+    bool paced;                    /* retry_at is a turn that the pacer gave */
+    bool fast_failed;              /* a fast start did not lead to a connection: do without */
+    bool told_full;                /* relay_node_room said 0 */
 };
 
 struct relay_node {
     struct relay_shard *shard;
+    account_charge charge; /* of whoever made it */
     struct secret_key secret;
     char *name;
     const struct relay_ops *ops;

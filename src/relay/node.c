@@ -17,6 +17,7 @@ int relay_node_new(struct relay_node **out, struct relay_shard *s, const struct 
         return -ENOMEM;
     }
     n->shard = s;
+    n->charge = account_charge_here(ACCOUNT_RELAY);
     n->secret = *config->node_key;
     n->ops = config->ops;
     n->ctx = config->ctx;

@@ -171,10 +171,12 @@ static void shutdown_go_on(struct tls_stream *t)
 /* One step of the handshake; the events it is worth. */
 static unsigned handshake_go_on(struct tls_stream *t)
 {
+    account_charge was = account_switch_part(ACCOUNT_TLS);
     int r;
 
     ERR_clear_error();
     r = SSL_do_handshake(t->ssl);
+    account_switch(was);
     if (r != 1)
         return settle(t, r) == -EAGAIN ? 0 : STREAM_FAILED;
     t->stage = TLS_OPEN;
@@ -198,7 +200,7 @@ static void rest(struct tls_stream *t)
         tls_hand_over(t);
 }
 
-static ssize_t tls_read(struct stream *s, void *out, size_t len)
+static ssize_t read_records(struct stream *s, void *out, size_t len)
 {
     struct tls_stream *t = CONTAINER_OF(s, struct tls_stream, base);
     size_t n = 0;
@@ -234,7 +236,7 @@ static ssize_t writable(struct tls_stream *t)
     return t->out.len ? -EAGAIN : 0;
 }
 
-static ssize_t tls_write(struct stream *s, struct span bytes)
+static ssize_t write_record(struct stream *s, struct span bytes)
 {
     struct tls_stream *t = CONTAINER_OF(s, struct tls_stream, base);
     ssize_t r = bytes.len ? writable(t) : -EAGAIN;
@@ -250,7 +252,7 @@ static ssize_t tls_write(struct stream *s, struct span bytes)
 }
 
 /* Several small pieces in one record. */
-static ssize_t tls_writev(struct stream *s, const struct span *parts, size_t count)
+static ssize_t write_records(struct stream *s, const struct span *parts, size_t count)
 {
     struct tls_stream *t = CONTAINER_OF(s, struct tls_stream, base);
     uint8_t record[RECORD_PLAIN_BYTES_MAX];
@@ -262,7 +264,7 @@ static ssize_t tls_writev(struct stream *s, const struct span *parts, size_t cou
     if (!count)
         return -EAGAIN;
     if (count == 1 || parts->len >= GATHER_FROM)
-        return tls_write(s, *parts);
+        return write_record(s, *parts);
     if (t->handed) {
         r = writable(t);
         return r ? r : tls_handed_write(t, parts, count);
@@ -274,7 +276,7 @@ static ssize_t tls_writev(struct stream *s, const struct span *parts, size_t cou
             memcpy(record + len, parts[i].data, n);
         len += n;
     }
-    return tls_write(s, span_make(record, len));
+    return write_record(s, span_make(record, len));
 }
 
 static void tls_shutdown(struct stream *s)
@@ -304,6 +306,35 @@ static void tls_close(struct stream *s, bool abort)
 static void tls_failure(const struct stream *s, char *out, size_t size)
 {
     tls_words(CONTAINER_OF(s, struct tls_stream, base), out, size);
+}
+
+/* ---- the same, charged to TLS --------------------------------------------------------------- */
+
+static ssize_t tls_read(struct stream *s, void *out, size_t len)
+{
+    account_charge was = account_switch_part(ACCOUNT_TLS);
+    ssize_t n = read_records(s, out, len);
+
+    account_switch(was);
+    return n;
+}
+
+static ssize_t tls_write(struct stream *s, struct span bytes)
+{
+    account_charge was = account_switch_part(ACCOUNT_TLS);
+    ssize_t n = write_record(s, bytes);
+
+    account_switch(was);
+    return n;
+}
+
+static ssize_t tls_writev(struct stream *s, const struct span *parts, size_t count)
+{
+    account_charge was = account_switch_part(ACCOUNT_TLS);
+    ssize_t n = write_records(s, parts, count);
+
+    account_switch(was);
+    return n;
 }
 
 static const struct stream_ops tls_ops = {

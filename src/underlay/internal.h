@@ -64,6 +64,7 @@ struct underlay {
 };
 
 struct underlay_node {
+    account_charge charge; /* of whoever made it */
     struct underlay *u;
     void *user;
     struct secret_key secret;

@@ -83,6 +83,7 @@ static void on_peer_timer(struct ev_timer *timer, time_ns now)
     struct underlay_peer *p = CONTAINER_OF(timer, struct underlay_peer, timer);
     struct path_turn t;
 
+    account_switch(p->node->charge); /* a packet of another part may have set it */
     turn_begin(&t, now);
     if (now >= path_deadline(&p->path))
         path_tick(&p->path, &t);
@@ -284,11 +285,13 @@ void underlay_peer_doubt(struct underlay_peer *p, time_ns now)
 int underlay_new(struct underlay **out, struct ev_loop *loop, const struct underlay_config *config)
 {
     struct underlay *u = calloc(1, sizeof(*u));
+    account_charge was;
     uint8_t hash_key[16];
     int r;
 
     if (!u)
         return -ENOMEM;
+    was = account_switch_part(ACCOUNT_PATHS); /* datagrams are charged to it until somebody claims them */
     u->loop = loop;
     u->ops = config->ops;
     u->ctx = config->ctx;
@@ -304,6 +307,7 @@ int underlay_new(struct underlay **out, struct ev_loop *loop, const struct under
     u->room = malloc(DISCO_INNER_BYTES_MAX + BOX_TAG_BYTES);
     if (!r)
         r = u->room ? ev_udp_open(&u->udp, loop, config->port, on_datagrams, u) : -ENOMEM;
+    account_switch(was);
     if (r) {
         underlay_free(u);
         return err_trace(r);
@@ -349,6 +353,7 @@ int underlay_node_new(struct underlay_node **out, struct underlay *u, const stru
     if (!n)
         return -ENOMEM;
     n->u = u;
+    n->charge = account_charge_here(ACCOUNT_PATHS);
     n->user = user;
     n->secret = *disco_secret;
     secret_key_public(&n->secret, &n->disco_key);

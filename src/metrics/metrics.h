@@ -1,0 +1,164 @@
+/* metrics/metrics.h - what the program costs, by node and by part, always counted
+ *
+ *     account_*      the thread's time and wake-ups, charged to (account, part) pairs
+ *
+ * At any moment a thread charges one account (a node; 0 is nobody in particular) and one part of the program.
+ * The event loop remembers with each timer, task and descriptor what was charged when it was set, so a
+ * callback is paid by whoever asked for it; code that goes over to another part, or learns late whose packet
+ * it holds, says so. A switch costs one read of the cycle counter, about 10 ns; nothing is measured while the
+ * thread sleeps, and nothing ticks.
+ *
+ * Cycles are turned into CPU time when somebody asks: what the counter saw beyond the thread's CPU clock
+ * (another thread had the core) is taken off all cells alike, what it missed (the loop's own system calls)
+ * goes to account 0. So the cells always add up to the CPU time of the thread.
+ *
+ * Thread: each thread has its own accounts, made with the thread and reached without an argument, since the
+ * pure modules and the streams that charge do not know the loop.
+ */
+#ifndef MANYTAILS_METRICS_METRICS_H
+#define MANYTAILS_METRICS_METRICS_H
+
+#include "base/base.h"
+
+#if defined(__x86_64__)
+#include <x86intrin.h>
+#endif
+
+#define ACCOUNTS_MAX 65536 /* of one thread; what is beyond is charged to account 0 */
+
+#define ACCOUNT_PARTS(X)                                                        \
+    X(OTHER, "other", "the loop, the kernel's share of it, start and end")      \
+    X(CONTROL, "control", "the connection to the control server, netmaps")      \
+    X(RELAY, "relay", "connections to relays")                                  \
+    X(PATHS, "paths", "sockets, disco, STUN: finding and keeping direct paths") \
+    X(WIREGUARD, "wireguard", "handshakes, sealing and opening, sending")       \
+    X(NETSTACK, "netstack", "TCP/IP inside the tunnel")                         \
+    X(TLS, "tls", "TLS of services, upstreams, relays and control servers")     \
+    X(PROXY, "proxy", "requests and their upstream connections")
+
+enum account_part {
+#define X(name, label, text) ACCOUNT_##name,
+    ACCOUNT_PARTS(X)
+#undef X
+        ACCOUNT_PART_COUNT
+};
+
+struct account_part_text {
+    const char *label, *text;
+};
+extern const struct account_part_text account_part_texts[ACCOUNT_PART_COUNT];
+
+/* Account and part in one word: what timers and descriptors remember. 0: nobody in particular. */
+typedef uint32_t account_charge;
+
+static inline account_charge account_charge_of(uint32_t account, enum account_part part)
+{
+    return account << 8 | part;
+}
+
+struct account_cell {
+    uint64_t cycles;
+    uint64_t wakeups; /* times that the sleeping thread was woken for it */
+};
+
+struct account {
+    struct account_cell parts[ACCOUNT_PART_COUNT];
+};
+
+struct accounts {
+    struct account *items; /* by number; NULL until the first account_open */
+    uint32_t count;
+    account_charge charge;
+    struct account_cell *cell; /* of charge */
+    uint64_t mark;             /* the counter when it was charged last */
+    bool woken;                /* the loop slept, and nobody paid for it yet */
+    struct account nobody;     /* account 0 */
+    uint64_t base_cycles;      /* counter and clocks at the first look, to turn one into the other */
+    int64_t base_wall, base_cpu;
+};
+extern _Thread_local struct accounts accounts;
+
+/* ---- charging ------------------------------------------------------------------ */
+
+uint64_t account_clock_slow(void); /* where there is no counter: a system call, nearly */
+
+static inline uint64_t account_clock(void)
+{
+#if defined(__x86_64__)
+    return __rdtsc();
+#elif defined(__aarch64__)
+    uint64_t value;
+
+    __asm__ volatile("mrs %0, cntvct_el0" : "=r"(value));
+    return value;
+#else
+    return account_clock_slow();
+#endif
+}
+struct account_cell *account_cell_of(account_charge charge);
+
+/* What has passed goes to the present charge, what comes to `to`. Returns what was charged before. */
+static inline account_charge account_switch(account_charge to)
+{
+    account_charge was = accounts.charge;
+    uint64_t now;
+
+    if (to == was && !accounts.woken)
+        return was;
+    now = account_clock();
+    if (accounts.cell)
+        accounts.cell->cycles += now - accounts.mark;
+    accounts.mark = now;
+    accounts.charge = to;
+    accounts.cell = account_cell_of(to);
+    if (accounts.woken && to >> 8) {
+        accounts.woken = false;
+        accounts.cell->wakeups++;
+    }
+    return was;
+}
+
+/* The same account, another part of the program. */
+static inline account_charge account_switch_part(enum account_part part)
+{
+    return account_switch((accounts.charge & ~0xffu) | part);
+}
+
+/* For objects that keep who made them: the present account with this part. */
+static inline account_charge account_charge_here(enum account_part part)
+{
+    return (accounts.charge & ~0xffu) | part;
+}
+
+/* As account_switch, but what has passed since the last switch goes to `to` as well: for a packet that turns
+ * out to be somebody's only after it was read and opened. */
+account_charge account_claim(account_charge to);
+
+/* ---- life (the event loop, the owner of the nodes) -------------------------------- */
+
+/* Number an account is known by; it may be opened again under the same number. 0 if memory is out. */
+NODISCARD uint32_t account_open(uint32_t number);
+void account_close(uint32_t number); /* what it cost goes to account 0 */
+void account_thread_end(void);       /* frees what the thread has */
+void account_asleep(void);           /* the loop is about to wait */
+void account_awake(bool slept);      /* it has waited; slept: not only looked */
+
+/* ---- reading ------------------------------------------------------------------------ */
+
+struct account_cost {
+    time_ns cpu;
+    uint64_t wakeups;
+};
+
+struct account_reading {
+    double ns_per_cycle; /* after what other threads took is taken off */
+    time_ns thread_cpu;  /* of the thread since the first look */
+    time_ns missed;      /* of it, not in any cell: account 0's */
+};
+
+/* Called on the thread itself; then the costs, which add up to thread_cpu. */
+void account_read(struct account_reading *out);
+void account_cost_get(const struct account_reading *r, uint32_t number, enum account_part part,
+                      struct account_cost *out);
+
+#endif

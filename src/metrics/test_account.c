@@ -1,0 +1,199 @@
+#include <time.h>
+
+#include "check.h"
+#include "metrics/metrics.h"
+
+static int set_up(void **state)
+{
+    (void)state;
+    account_awake(true);
+    return account_open(1) == 1 && account_open(2) == 2 ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    account_thread_end();
+    return 0;
+}
+
+/* Work that the compiler cannot take away, and of which n times as much takes n times as long. */
+static volatile uint64_t sink;
+
+static void work(unsigned amount)
+{
+    for (unsigned i = 0; i < amount * 20000; i++)
+        sink += i * i;
+}
+
+static uint64_t cycles(uint32_t account, enum account_part part)
+{
+    return account_cell_of(account_charge_of(account, part))->cycles;
+}
+
+static uint64_t wakeups(uint32_t account, enum account_part part)
+{
+    return account_cell_of(account_charge_of(account, part))->wakeups;
+}
+
+/* Another thread that takes the core in the middle spoils a round, so there are several; a program that
+ * charges wrongly spoils all of them. */
+static void shares_are_as_the_work(void **state)
+{
+    bool good = false;
+
+    (void)state;
+    for (int round = 0; round < 200 && !good; round++) {
+        uint64_t one = cycles(1, ACCOUNT_PROXY), three = cycles(2, ACCOUNT_PROXY);
+
+        for (int i = 0; i < 10; i++) {
+            account_switch(account_charge_of(1, ACCOUNT_PROXY));
+            work(1);
+            account_switch(account_charge_of(2, ACCOUNT_PROXY));
+            work(3);
+        }
+        account_switch(0);
+        one = cycles(1, ACCOUNT_PROXY) - one;
+        three = cycles(2, ACCOUNT_PROXY) - three;
+        good = three > one * 2 && three < one * 4;
+    }
+    assert_true(good);
+}
+
+static void all_cells_add_up_to_the_thread(void **state)
+{
+    struct account_reading r;
+    struct account_cost cost;
+    time_ns sum = 0;
+
+    (void)state;
+    account_switch(account_charge_of(1, ACCOUNT_TLS));
+    work(200);
+    account_switch(account_charge_of(2, ACCOUNT_RELAY));
+    work(200);
+    account_read(&r);
+    for (uint32_t account = 0; account < 16; account++)
+        for (int part = 0; part < ACCOUNT_PART_COUNT; part++) {
+            account_cost_get(&r, account, part, &cost);
+            sum += cost.cpu;
+        }
+    assert_true(r.thread_cpu > 0);
+    assert_true(sum <= r.thread_cpu && sum > r.thread_cpu - 1000); /* each cell is rounded down */
+    assert_true(r.missed <= r.thread_cpu / 2);                     /* the counter saw most of it itself */
+}
+
+static void another_part_is_the_same_account(void **state)
+{
+    account_charge was;
+
+    (void)state;
+    account_switch(account_charge_of(1, ACCOUNT_PROXY));
+    was = account_switch_part(ACCOUNT_TLS);
+    work(1);
+    assert_int_equal(account_switch(was), account_charge_of(1, ACCOUNT_TLS));
+    assert_true(cycles(1, ACCOUNT_TLS) > 0);
+    assert_int_equal(accounts.charge, account_charge_of(1, ACCOUNT_PROXY));
+}
+
+static void a_claim_takes_what_has_passed(void **state)
+{
+    uint64_t before;
+
+    (void)state;
+    account_switch(account_charge_of(0, ACCOUNT_PATHS));
+    before = cycles(0, ACCOUNT_PATHS);
+    work(1);
+    account_claim(account_charge_of(2, ACCOUNT_WIREGUARD));
+    account_switch(0);
+    assert_int_equal(cycles(0, ACCOUNT_PATHS), before);
+    assert_true(cycles(2, ACCOUNT_WIREGUARD) > 0);
+}
+
+static void a_wake_up_is_paid_once_by_the_first_node(void **state)
+{
+    (void)state;
+    account_asleep();
+    account_awake(true);
+    account_switch(account_charge_of(0, ACCOUNT_PATHS));
+    account_switch(account_charge_of(2, ACCOUNT_WIREGUARD));
+    account_switch(account_charge_of(1, ACCOUNT_PROXY));
+    assert_int_equal(wakeups(2, ACCOUNT_WIREGUARD), 1);
+    assert_int_equal(wakeups(1, ACCOUNT_PROXY), 0);
+}
+
+static void a_wake_up_for_no_node_is_nobodys(void **state)
+{
+    uint64_t before;
+
+    (void)state;
+    account_asleep();
+    before = wakeups(0, ACCOUNT_OTHER);
+    account_awake(true);
+    account_asleep();
+    account_awake(false); /* it only looked */
+    account_asleep();
+    assert_int_equal(wakeups(0, ACCOUNT_OTHER), before + 1);
+    account_awake(true);
+}
+
+static void sleep_costs_nothing(void **state)
+{
+    struct timespec pause = { .tv_nsec = 30 * 1000000 };
+    uint64_t before, slept;
+
+    (void)state;
+    account_asleep();
+    before = cycles(0, ACCOUNT_OTHER);
+    slept = account_clock();
+    nanosleep(&pause, NULL);
+    slept = account_clock() - slept;
+    account_awake(true);
+    account_asleep();
+    assert_true(cycles(0, ACCOUNT_OTHER) - before < slept / 2);
+    account_awake(true);
+}
+
+static void what_a_closed_account_cost_is_not_lost(void **state)
+{
+    uint64_t before;
+
+    (void)state;
+    account_switch(account_charge_of(2, ACCOUNT_CONTROL));
+    work(1);
+    account_switch(0);
+    before = cycles(2, ACCOUNT_CONTROL);
+    assert_true(before > 0);
+    account_close(2);
+    assert_int_equal(cycles(2, ACCOUNT_CONTROL), 0);
+    assert_int_equal(cycles(0, ACCOUNT_CONTROL), before);
+}
+
+static void an_account_that_was_never_opened_is_nobodys(void **state)
+{
+    (void)state;
+    assert_ptr_equal(account_cell_of(account_charge_of(999, ACCOUNT_TLS)),
+                     account_cell_of(account_charge_of(0, ACCOUNT_TLS)));
+    assert_int_equal(account_open(ACCOUNTS_MAX), 0);
+    assert_int_equal(account_open(ACCOUNTS_MAX - 1), ACCOUNTS_MAX - 1);
+    assert_int_equal(account_open(1000), 1000);
+    assert_ptr_not_equal(account_cell_of(account_charge_of(1000, ACCOUNT_TLS)),
+                         account_cell_of(account_charge_of(0, ACCOUNT_TLS)));
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        T(shares_are_as_the_work),
+        T(all_cells_add_up_to_the_thread),
+        T(another_part_is_the_same_account),
+        T(a_claim_takes_what_has_passed),
+        T(a_wake_up_is_paid_once_by_the_first_node),
+        T(a_wake_up_for_no_node_is_nobodys),
+        T(sleep_costs_nothing),
+        T(what_a_closed_account_cost_is_not_lost),
+        T(an_account_that_was_never_opened_is_nobodys),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
