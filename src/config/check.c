@@ -438,8 +438,6 @@ static void check_process(struct config *c)
             c, place_of_process(c, &c->prometheus_address),
             "prometheusAddr \"%.80s\" is not an address: write \"127.0.0.1:9099\", or \"\" to turn it off",
             c->prometheus_address);
-    else if (set(c->prometheus_address) && place_of_process(c, &c->prometheus_address).set)
-        notice(c, "prometheusAddr is ignored: metrics are not served by this version");
     if (strlen(c->socket_path) > 107)
         problem_at(c, place_of_process(c, &c->socket_path),
                    "socket \"%.200s\": the path is too long: at most 107 bytes", c->socket_path);

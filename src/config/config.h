@@ -13,6 +13,7 @@
 
 #define CONFIG_FILE_BYTES_MAX (1 << 20)
 #define CONFIG_SERVICES_MAX 4096
+#define CONFIG_PROMETHEUS_DEFAULT "127.0.0.1:9099"
 #define CONFIG_LIST_MAX 256 /* entries of one list option */
 #define CONFIG_PROBLEMS_MAX 200
 #define CONFIG_FILES_MAX 1024      /* one file and all that it includes */

@@ -141,7 +141,6 @@ static void yaml_files(void **state)
         0);
     assert_string_equal(c.prometheus_address, ":8888");
     assert_true(c.sandbox); /* on unless somebody says otherwise */
-    assert_true(says(&c.notices, "metrics are not served"));
     assert_int_equal(c.service_count, 2);
     assert_true(c.services[0].plaintext);
     assert_true(c.services[0].strip_prefix);

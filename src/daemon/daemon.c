@@ -32,6 +32,9 @@ static void on_letter(void *owner, struct ev_letter *base, time_ns now)
         if (d->admin)
             admin_answer(d, l->shard, l->id, span_make(l->text, l->len));
         break;
+    case LETTER_PAGE:
+        scrape_answer(d, l->id, l->page);
+        break;
     case LETTER_PONG:
         notify_shard_alive(d->notify, l->shard);
         break;
@@ -41,6 +44,7 @@ static void on_letter(void *owner, struct ev_letter *base, time_ns now)
     case LETTER_HOST:
     case LETTER_ASK:
     case LETTER_PING:
+    case LETTER_METRICS:
     case LETTER_QUIT:
         must(!"a letter to a shard");
     }
@@ -57,7 +61,7 @@ static void ask_shards(void *ctx)
         shard_post(&d->shards[i], letter_new(LETTER_PING, SPAN_NONE));
 }
 
-static void count_services(void *ctx, struct notify_counts *out)
+void count_services(void *ctx, struct notify_counts *out)
 {
     struct daemon *d = ctx;
 
@@ -234,6 +238,8 @@ static int open_parts(struct daemon *d, const struct config *config)
     if (!r)
         r = admin_open(d);
     if (!r)
+        r = scrape_open(d, config);
+    if (!r)
         r = enter_sandbox(d, config);
     if (!r)
         r = shards_open(d);
@@ -246,6 +252,7 @@ static void close_parts(struct daemon *d)
     for (size_t i = 0; d->shards && i < d->shard_count; i++)
         shard_join(&d->shards[i]);
     admin_close(d);
+    scrape_close(d);
     notify_free(d->notify);
     node_process_free(d->process);
     host_free(d->host);

@@ -15,6 +15,7 @@
 #define DAEMON_SETTLED (15 * SEC)   /* after this the heap is trimmed, once */
 #define DAEMON_RETRY (30 * SEC)     /* a service that could not be set up is tried again after this */
 #define DAEMON_ADMIN_CLIENTS_MAX 16 /* at once */
+#define DAEMON_SCRAPE_CLIENTS_MAX 8 /* of the metrics, at once */
 #define DAEMON_STATUS_BYTES_MAX (64 << 20)
 
 /* Runs until SIGTERM or SIGINT. Takes over what is in *config; the command line is what SIGHUP and

@@ -56,12 +56,13 @@ void settings_release(struct settings *s);
 
 enum letter_kind {
     /* to a shard */
-    LETTER_START,  /* service, loaded, config */
-    LETTER_CHANGE, /* service, loaded, config: new settings in place; answered with CHANGED */
-    LETTER_STOP,   /* service, at; answered with STOPPED */
-    LETTER_HOST,   /* view */
-    LETTER_ASK,    /* status, id */
-    LETTER_PING,   /* are you alive? */
+    LETTER_START,   /* service, loaded, config */
+    LETTER_CHANGE,  /* service, loaded, config: new settings in place; answered with CHANGED */
+    LETTER_STOP,    /* service, at; answered with STOPPED */
+    LETTER_HOST,    /* view */
+    LETTER_ASK,     /* status, id */
+    LETTER_PING,    /* are you alive? */
+    LETTER_METRICS, /* id */
     LETTER_QUIT,
     /* to the main thread */
     LETTER_STATE,    /* service, state, text: sentence */
@@ -71,6 +72,7 @@ enum letter_kind {
     LETTER_STOPPED,  /* service: its node is gone, and so is the lock of its folder */
     LETTER_ANSWER,   /* shard, id, text: JSON */
     LETTER_PONG,     /* shard */
+    LETTER_PAGE,     /* id, page */
 };
 
 struct letter {
@@ -84,6 +86,7 @@ struct letter {
     time_ns at;
     enum node_state state;
     struct host_view view;
+    struct metrics_page *page; /* owned */
     size_t len;
     char text[]; /* NUL at the end */
 };
@@ -159,6 +162,7 @@ struct daemon {
     struct buf change_log; /* what these answers said, one line per service that kept its old settings */
     struct admin *admin;
     struct notify *notify;
+    struct scrape *scrape;           /* NULL: no metrics */
     struct sandbox_folders *folders; /* what the sandbox allows; NULL: it is off */
     char *socket_path;
     time_ns started_at, bringing_up_since;
@@ -225,6 +229,14 @@ void admin_changes_done(struct daemon *d); /* the last CHANGE was answered */
 /* memory.c: the heap */
 void memory_configure(size_t threads); /* before there is a second thread */
 void memory_settle(void);              /* what starting needed may go */
+
+/* scrape.c: the page for Prometheus. 0, -ENOMEM, or why the address that was asked for cannot be had. */
+NODISCARD int scrape_open(struct daemon *d, const struct config *config);
+void scrape_close(struct daemon *d);
+void scrape_answer(struct daemon *d, uint64_t id, const struct metrics_page *page);
+
+/* daemon.c: how the services are */
+void count_services(void *ctx, struct notify_counts *out);
 
 /* login.c: how a person gets to see a login URL */
 void login_show(const char *service, const char *url);

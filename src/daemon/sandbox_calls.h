@@ -158,6 +158,9 @@ CALL(getpgrp)
 CALL(setrlimit)
 CALL(mincore)
 CALL(msync)
+#ifdef __x86_64__
+CALL(getdents)
+#endif
 #endif
 
 /* Refused, and worth a name in the log. */

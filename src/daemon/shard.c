@@ -32,6 +32,7 @@ struct letter *letter_new(enum letter_kind kind, struct span text)
 void letter_free(struct letter *l)
 {
     loaded_unref(l->loaded);
+    metrics_page_free(l->page);
     free(l);
 }
 
@@ -214,6 +215,19 @@ static void answer(struct daemon_shard *shard, uint64_t id, time_ns now)
     main_post(shard->daemon, l);
 }
 
+static void write_page(struct daemon_shard *shard, uint64_t id, time_ns now)
+{
+    struct letter *l = letter_new(LETTER_PAGE, SPAN_NONE);
+    size_t bucket = 0;
+
+    l->id = id;
+    must(metrics_page_new(&l->page) == 0);
+    for (struct table_node *t = NULL; (t = table_walk(&shard->services, t, &bucket));)
+        node_metrics_write(TABLE_ENTRY(t, struct shard_service, by_id)->node, l->page, now);
+    node_shard_metrics_write(shard->nodes, l->page, now);
+    main_post(shard->daemon, l);
+}
+
 static void pong(struct daemon_shard *shard)
 {
     struct letter *l = letter_new(LETTER_PONG, SPAN_NONE);
@@ -245,6 +259,9 @@ static void on_letter(void *owner, struct ev_letter *base, time_ns now)
     case LETTER_ASK:
         answer(shard, l->id, now);
         break;
+    case LETTER_METRICS:
+        write_page(shard, l->id, now);
+        break;
     case LETTER_PING:
         pong(shard);
         break;
@@ -258,6 +275,7 @@ static void on_letter(void *owner, struct ev_letter *base, time_ns now)
     case LETTER_STOPPED:
     case LETTER_ANSWER:
     case LETTER_PONG:
+    case LETTER_PAGE:
         must(!"a letter to the main thread");
     }
     letter_free(l);

@@ -1,6 +1,7 @@
 /* metrics/metrics.h - what the program costs, by node and by part, always counted
  *
  *     account_*      the thread's time and wake-ups, charged to (account, part) pairs
+ *     metrics_*      what is counted anywhere, as the text that Prometheus reads
  *
  * At any moment a thread charges one account (a node; 0 is nobody in particular) and one part of the program.
  * The event loop remembers with each timer, task and descriptor what was charged when it was set, so a
@@ -160,5 +161,36 @@ struct account_reading {
 void account_read(struct account_reading *out);
 void account_cost_get(const struct account_reading *r, uint32_t number, enum account_part part,
                       struct account_cost *out);
+
+/* ---- the page --------------------------------------------------------------------------
+ *
+ * A page is sections by family, since a family's samples must stand together and they come from several
+ * shards: each shard fills a page of its own, the reader adds them up. Failures (memory, the limit) are kept
+ * and told at the end. Text format: docs/protocol/metrics.md.
+ */
+#define METRICS_BYTES_MAX (64u << 20)
+
+enum metrics_type { METRICS_COUNTER, METRICS_GAUGE, METRICS_SUMMARY, METRICS_HISTOGRAM };
+
+/* Static, one row per family; told apart by address. No newline or backslash in the help. */
+struct metrics_family {
+    const char *name;
+    enum metrics_type type;
+    const char *help;
+};
+
+struct metrics_page;
+
+NODISCARD int metrics_page_new(struct metrics_page **out); /* -ENOMEM */
+void metrics_page_free(struct metrics_page *p);            /* NULL is fine */
+/* labels: name, value, ..., NULL; or NULL. `suffix` is that of summaries and histograms: "_sum". */
+void metrics_put(struct metrics_page *p, const struct metrics_family *f, const char *suffix,
+                 const char *const *labels, double value);
+void metrics_put_u64(struct metrics_page *p, const struct metrics_family *f, const char *const *labels,
+                     uint64_t value);
+void metrics_page_add(struct metrics_page *to, const struct metrics_page *from);
+NODISCARD int metrics_page_write(const struct metrics_page *p, struct buf *out); /* -ENOBUFS, -ENOMEM */
+
+#define METRICS_LABELS(...) ((const char *const[]) { __VA_ARGS__, NULL })
 
 #endif

@@ -347,6 +347,9 @@ void unknown_remember(struct node_shard *s, struct node *n, const struct public_
 void unknown_resume(struct node *n, const struct public_key *key, time_ns now);
 void unknown_forget(struct node *n);
 
+/* status.c: what the thread's accounts say now; one reading for all nodes of an answer */
+const struct account_reading *node_shard_reading(struct node_shard *s, time_ns now);
+
 /* tsmp.c */
 /* True: it was TSMP and is done with. */
 bool tsmp_handle(struct node_peer *from, struct span packet, const struct packet_info *info, time_ns now);

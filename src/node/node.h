@@ -124,5 +124,8 @@ enum node_state node_state_get(const struct node *n);
 void node_status_write(const struct node *n, struct json_writer *w, time_ns now);
 /* One JSON object: counters of the shard's machines. */
 void node_shard_status_write(struct node_shard *s, struct json_writer *w, time_ns now);
+/* The same for Prometheus. */
+void node_metrics_write(const struct node *n, struct metrics_page *p, time_ns now);
+void node_shard_metrics_write(struct node_shard *s, struct metrics_page *p, time_ns now);
 
 #endif

@@ -104,7 +104,7 @@ static void put_control(const struct node *n, struct json_writer *w, time_ns now
     json_object_end(w);
 }
 
-static const struct account_reading *reading_of(struct node_shard *s, time_ns now)
+const struct account_reading *node_shard_reading(struct node_shard *s, time_ns now)
 {
     if (s->reading_at != now)
         account_read(&s->reading);
@@ -115,7 +115,7 @@ static const struct account_reading *reading_of(struct node_shard *s, time_ns no
 /* CPU in microseconds and wake-ups, by part of the program. */
 static void put_cost(struct node_shard *s, uint32_t account, struct json_writer *w, time_ns now)
 {
-    const struct account_reading *r = reading_of(s, now);
+    const struct account_reading *r = node_shard_reading(s, now);
     uint64_t wakeups = 0;
     time_ns cpu = 0;
 
@@ -193,7 +193,7 @@ void node_shard_status_write(struct node_shard *s, struct json_writer *w, time_n
     SHARD_COUNTERS(X)
 #undef X
     put_cost(s, 0, w, now); /* what no node asked for */
-    json_put_u64(w, "cpuMicroseconds", (uint64_t)(reading_of(s, now)->thread_cpu / USEC));
+    json_put_u64(w, "cpuMicroseconds", (uint64_t)(node_shard_reading(s, now)->thread_cpu / USEC));
     put_netstack(s, w);
     json_object_end(w);
 }

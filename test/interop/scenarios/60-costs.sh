@@ -1,0 +1,59 @@
+# shellcheck shell=bash
+# The page for Prometheus is well formed and counts each request of each service once under tsnsrv's names and ours,
+# CPU of services and parts adds up to that of the threads, and `top` names the busy service first.
+
+# metrics [EXPRESSION...]: fetches the page and checks it.
+metrics() {
+  in_ns "$NS_SUT" curl -sS --fail --max-time 20 http://127.0.0.1:9099/metrics | "$INTEROP_DIR/check-metrics" "$@"
+}
+
+configure
+service busy "$NGINX"
+service quiet "$NGINX"
+service gone http://127.0.0.1:9
+start
+client c1 tun
+eventually "$LIMIT" sees c1 busy
+eventually "$LIMIT" sees c1 gone
+eventually "$LIMIT" answers c1 "$(ip4 busy)"
+eventually "$LIMIT" answers c1 "$(ip4 quiet)"
+
+step "what was counted before, and 400 requests more"
+before=$(in_ns "$NS_SUT" curl -sS --fail http://127.0.0.1:9099/metrics)
+answered=$("$INTEROP_DIR/check-metrics" <<<"$before" && sed -n 's/^manytails_requests_total{service_name="busy",code="200"} //p' <<<"$before")
+url=http://$(ip4 busy)/1k
+on c1 curl -sS --fail -o /dev/null --max-time 120 "$url?[1-400]"
+expect test "$(on c1 curl -s -o /dev/null -w '%{http_code}' --max-time 30 "http://$(ip4 busy)/nothing-there")" = 404
+expect test "$(on c1 curl -s -o /dev/null -w '%{http_code}' --max-time 30 "http://$(ip4 gone)/")" = 502
+
+busy='service_name="busy"'
+eventually "$LIMIT" metrics \
+  "m['manytails_requests_total{$busy,code=\"200\"}'] == $answered + 400" \
+  "m['manytails_requests_total{$busy,code=\"404\"}'] == 1" \
+  "m['tsnsrv_response_status_classes{$busy,status_code_class=\"2xx\"}'] == $answered + 400" \
+  "m['tsnsrv_response_status_classes{$busy,status_code_class=\"4xx\"}'] == 1" \
+  "m['tsnsrv_request_duration_ns_count{$busy}'] == $answered + 401" \
+  "m['tsnsrv_request_duration_ns{$busy,quantile=\"0.5\"}'] > 0" \
+  "m['manytails_request_duration_seconds_count{$busy}'] == $answered + 401" \
+  "m['manytails_response_bytes_total{$busy}'] >= 400 * 1024" \
+  "m['tsnsrv_proxy_errors{service_name=\"gone\"}'] == 1" \
+  "m['tsnsrv_proxy_errors{$busy}'] == 0" \
+  "m['manytails_requests_total{service_name=\"gone\",code=\"502\"}'] == 1" \
+  "m['manytails_services{state=\"up\"}'] == 3"
+
+step "costs"
+expect metrics \
+  "abs(m['manytails_cpu_seconds_total'] - m['manytails_shard_cpu_seconds_total']) <= 0.001 * m['manytails_shards'] + 0.01 * m['manytails_shard_cpu_seconds_total']" \
+  "m['manytails_cpu_seconds_total{$busy}'] > m['manytails_cpu_seconds_total{service_name=\"quiet\"}']" \
+  "m['manytails_cpu_seconds_total{$busy,part=\"proxy\"}'] > m['manytails_cpu_seconds_total{service_name=\"quiet\",part=\"proxy\"}']" \
+  "m['manytails_cpu_seconds_total{$busy,part=\"wireguard\"}'] > 0" \
+  "m['manytails_cpu_seconds_total{$busy,part=\"netstack\"}'] > 0" \
+  "m['manytails_wakeups_total{$busy}'] > m['manytails_wakeups_total{service_name=\"quiet\"}']" \
+  "m['process_open_fds'] > 10 and m['process_resident_memory_bytes'] > 1e6"
+table=$(sut_env in_ns "$NS_SUT" "$MANYTAILS" top --once)
+echo "$table"
+expect test "$(grep -vF '(shared)' <<<"$table" | sed -n 3p | cut -d ' ' -f 1)" = busy
+
+step "only where it was asked for"
+refute in_ns "$NS_SUT" curl -sS --fail --max-time 5 "http://$SUT_IP:9099/metrics"
+expect test "$(in_ns "$NS_SUT" curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:9099/debug/pprof/)" = 404
