@@ -1,0 +1,167 @@
+#include <stdio.h>
+
+#include "check.h"
+#include "cli/top.h"
+
+static struct top_sample before, now;
+static struct buf text;
+
+static int set_up(void **state)
+{
+    (void)state;
+    buf_init(&text, 1 << 20);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    buf_deinit(&text);
+    top_sample_free(&before);
+    top_sample_free(&now);
+    return 0;
+}
+
+/* Two services; `a` has cost a_us, `b` b_us. */
+static void sample(struct top_sample *out, time_ns at, int a_us, int b_us, int requests)
+{
+    char json[2048];
+
+    snprintf(json, sizeof(json),
+             "{\"uptimeSeconds\":100,\"services\":["
+             "{\"name\":\"a\",\"state\":\"running\",\"bytesIn\":1000,\"bytesOut\":2000,\"requests\":{"
+             "\"total\":%d},"
+             "\"peers\":[{\"path\":\"direct\"},{\"path\":\"relay\"}],"
+             "\"cost\":{\"cpuMicroseconds\":{\"proxy\":%d,\"tls\":1}}},"
+             "{\"name\":\"b\",\"state\":\"needs "
+             "login\",\"peers\":[],\"cost\":{\"cpuMicroseconds\":{\"control\":%d}}}],"
+             "\"shards\":[{\"cpuMicroseconds\":50000,\"wakeups\":300,\"cost\":{\"cpuMicroseconds\":{"
+             "\"other\":10}}}]}",
+             requests, a_us, b_us);
+    assert_int_equal(top_sample_read(out, span_from_str(json), at), 0);
+}
+
+static void what_costs_most_comes_first(void **state)
+{
+    (void)state;
+    sample(&before, 0, 1000000, 100, 0);
+    sample(&now, 2 * SEC, 1000100, 1000100, 0);
+    top_sample_rates(&now, &before);
+    assert_string_equal(now.rows[0].name, "b"); /* since the last sample; `a` did its work before */
+    assert_string_equal(now.rows[1].name, "a");
+    assert_string_equal(now.rows[2].name, "(shared)");
+    assert_true(now.rows[0].cpu > 0.499 && now.rows[0].cpu < 0.501);
+    assert_string_equal(now.rows[0].part, "control");
+}
+
+static void without_an_earlier_sample_the_rates_are_since_the_start(void **state)
+{
+    (void)state;
+    sample(&now, SEC, 1000000, 0, 500);
+    top_sample_rates(&now, NULL);
+    assert_true(now.rows[0].rps == 5.0);
+    assert_true(now.rows[0].in == 10.0);
+    assert_true(now.wakeup_rate == 3.0);
+}
+
+static void a_service_that_began_anew_has_no_negative_rate(void **state)
+{
+    (void)state;
+    sample(&before, 0, 5000000, 0, 900);
+    sample(&now, SEC, 10, 0, 30);
+    top_sample_rates(&now, &before);
+    for (size_t i = 0; i < now.count; i++)
+        assert_true(now.rows[i].cpu >= 0 && now.rows[i].rps >= 0);
+}
+
+/* Characters of the longest line. */
+static size_t widest(void)
+{
+    struct span s = buf_span(&text);
+    size_t best = 0, line = 0;
+
+    for (size_t i = 0; i < s.len; i++) {
+        line = s.data[i] == '\n' ? 0 : line + 1;
+        best = MAX(best, line);
+    }
+    return best;
+}
+
+static size_t lines(void)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < text.len; i++)
+        n += buf_span(&text).data[i] == '\n';
+    return n;
+}
+
+static void no_line_is_wider_than_the_terminal(void **state)
+{
+    static const size_t columns[] = { 20, 40, 79, 80, 81, 132, 400 };
+
+    (void)state;
+    sample(&now, SEC, 1, 1, 1);
+    for (size_t i = 0; i < COUNT_OF(columns); i++) {
+        buf_clear(&text);
+        assert_int_equal(top_write(&text, &now, false, columns[i], 0), 0);
+        assert_true(widest() <= columns[i]);
+        assert_int_equal(lines(), 5);
+    }
+}
+
+static void eighty_columns_are_enough_for_every_column(void **state)
+{
+    (void)state;
+    sample(&now, SEC, 1, 1, 1);
+    top_sample_rates(&now, NULL);
+    assert_int_equal(top_write(&text, &now, false, 80, 0), 0);
+    assert_int_equal(buf_append(&text, span_make("", 1)), 0);
+    assert_non_null(strstr((const char *)buf_span(&text).data, "STATE\n"));
+    assert_non_null(strstr((const char *)buf_span(&text).data, "1 direct"));
+    assert_non_null(strstr((const char *)buf_span(&text).data, "running\n"));
+}
+
+static void a_small_terminal_shows_the_first_rows(void **state)
+{
+    (void)state;
+    sample(&now, SEC, 1, 1, 1);
+    top_sample_rates(&now, NULL);
+    assert_int_equal(top_write(&text, &now, false, 80, 3), 0);
+    assert_int_equal(lines(), 3);
+}
+
+static void nonsense_is_told(void **state)
+{
+    (void)state;
+    assert_int_equal(top_sample_read(&now, span_from_str("{}"), 0), 1);
+    assert_int_equal(top_sample_read(&now, span_from_str("what"), 0), 1);
+    assert_int_equal(top_sample_read(&now, span_from_str("{\"services\":3,\"shards\":[]}"), 0), 1);
+}
+
+static void names_cannot_move_the_cursor(void **state)
+{
+    (void)state;
+    assert_int_equal(
+        top_sample_read(&now, span_from_str("{\"services\":[{\"name\":\"a\\u001b[2Jb\"}],\"shards\":[]}"), 0),
+        0);
+    for (size_t i = 0; i < now.count; i++)
+        assert_null(strchr(now.rows[i].name, 27));
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        T(what_costs_most_comes_first),
+        T(without_an_earlier_sample_the_rates_are_since_the_start),
+        T(a_service_that_began_anew_has_no_negative_rate),
+        T(no_line_is_wider_than_the_terminal),
+        T(eighty_columns_are_enough_for_every_column),
+        T(a_small_terminal_shows_the_first_rows),
+        T(nonsense_is_told),
+        T(names_cannot_move_the_cursor),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,260 @@
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cli/top.h"
+
+#define ANSWER_BYTES_MAX (64 << 20)
+#define SHARED "(shared)" /* the row of what no service asked for */
+#define FIXED_COLUMNS 60  /* all but the name and the state */
+#define NAME_COLUMNS_MIN 10
+
+/* ---- reading ---------------------------------------------------------------------------- */
+
+static uint64_t number(const struct json *v, const char *key)
+{
+    int64_t n = 0;
+
+    return json_get_i64(v, key, &n) == JSON_GOT && n > 0 ? (uint64_t)n : 0;
+}
+
+static void copy_text(char *out, size_t size, const struct json *v, const char *key)
+{
+    struct span s = SPAN_NONE;
+
+    json_get_string(v, key, &s);
+    text_copy(out, size, span_slice(s, 0, MIN(s.len, size - 1)));
+    for (char *c = out; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+            *c = '?';
+}
+
+/* Adds the CPU time of every part; *most is what the costliest had so far. */
+static void read_cost(struct top_row *row, const struct json *cost, uint64_t *most)
+{
+    static const char *const parts[] = { "other",     "control",  "relay", "paths",
+                                         "wireguard", "netstack", "tls",   "proxy" };
+    const struct json *cpu = cost ? json_member(cost, "cpuMicroseconds") : NULL;
+
+    for (size_t i = 0; cpu && i < COUNT_OF(parts); i++) {
+        uint64_t us = number(cpu, parts[i]);
+
+        row->cpu_us += us;
+        if (us > *most) {
+            *most = us;
+            text_copy(row->part, sizeof(row->part), span_from_str(parts[i]));
+        }
+    }
+}
+
+static void read_peers(struct top_row *row, const struct json *service)
+{
+    const struct json *list = NULL;
+
+    json_get_array(service, "peers", &list);
+    for (size_t i = 0; i < json_array_count(list); i++) {
+        struct span path = SPAN_NONE;
+
+        json_get_string(json_array_at(list, i), "path", &path);
+        row->peers++;
+        row->direct += !span_equal_str(path, "relay");
+    }
+}
+
+static void read_service(struct top_row *row, const struct json *service)
+{
+    const struct json *requests = json_member(service, "requests");
+    uint64_t most = 0;
+
+    copy_text(row->name, sizeof(row->name), service, "name");
+    copy_text(row->state, sizeof(row->state), service, "state");
+    read_cost(row, json_member(service, "cost"), &most);
+    read_peers(row, service);
+    row->bytes_in = number(service, "bytesIn");
+    row->bytes_out = number(service, "bytesOut");
+    row->requests = requests ? number(requests, "total") : 0;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct top_row *)a)->name, ((const struct top_row *)b)->name);
+}
+
+static void read_shards(struct top_sample *out, const struct json *shards)
+{
+    struct top_row *shared = &out->rows[out->count++];
+    uint64_t most = 0;
+
+    strcpy(shared->name, SHARED);
+    out->shards = json_array_count(shards);
+    for (size_t i = 0; i < out->shards; i++) {
+        const struct json *shard = json_array_at(shards, i);
+
+        read_cost(shared, json_member(shard, "cost"), &most);
+        out->cpu_us += number(shard, "cpuMicroseconds");
+        out->wakeups += number(shard, "wakeups");
+    }
+}
+
+int top_sample_read(struct top_sample *out, struct span json, time_ns at)
+{
+    OWNED(json_freep) struct json *root = NULL;
+    const struct json *services = NULL, *shards = NULL;
+
+    *out = (struct top_sample) { .at = at };
+    if (json_parse(json, ANSWER_BYTES_MAX, &root) ||
+        json_get_array(root, "services", &services) != JSON_GOT ||
+        json_get_array(root, "shards", &shards) != JSON_GOT)
+        return 1;
+    out->rows = calloc(json_array_count(services) + 1, sizeof(*out->rows));
+    if (!out->rows)
+        return -ENOMEM;
+    out->uptime = (double)number(root, "uptimeSeconds");
+    for (size_t i = 0; i < json_array_count(services); i++)
+        read_service(&out->rows[out->count++], json_array_at(services, i));
+    read_shards(out, shards);
+    qsort(out->rows, out->count, sizeof(*out->rows), by_name);
+    return 0;
+}
+
+void top_sample_free(struct top_sample *s)
+{
+    free(s->rows);
+    *s = (struct top_sample) { 0 };
+}
+
+/* ---- rates -------------------------------------------------------------------------------- */
+
+/* A service that started anew counts from nothing again. */
+static double rate(uint64_t now, uint64_t before, double seconds)
+{
+    return (double)(now >= before ? now - before : now) / seconds;
+}
+
+static int by_cost(const void *a, const void *b)
+{
+    const struct top_row *x = a, *y = b;
+
+    if (x->cpu != y->cpu)
+        return x->cpu < y->cpu ? 1 : -1;
+    if (x->rps != y->rps)
+        return x->rps < y->rps ? 1 : -1;
+    return by_name(a, b);
+}
+
+void top_sample_rates(struct top_sample *s, struct top_sample *before)
+{
+    static const struct top_row nothing;
+    double seconds = before ? (double)(s->at - before->at) / (double)SEC : s->uptime;
+
+    seconds = MAX(seconds, 0.001);
+    if (before)
+        qsort(before->rows, before->count, sizeof(*before->rows), by_name);
+    for (size_t i = 0; i < s->count; i++) {
+        struct top_row *r = &s->rows[i];
+        const struct top_row *old =
+            before ? bsearch(r, before->rows, before->count, sizeof(*r), by_name) : NULL;
+
+        if (!old)
+            old = &nothing;
+        r->cpu = rate(r->cpu_us, old->cpu_us, seconds) / 1e6;
+        r->rps = rate(r->requests, old->requests, seconds);
+        r->in = rate(r->bytes_in, old->bytes_in, seconds);
+        r->out = rate(r->bytes_out, old->bytes_out, seconds);
+    }
+    s->cpu = rate(s->cpu_us, before ? before->cpu_us : 0, seconds) / 1e6;
+    s->wakeup_rate = rate(s->wakeups, before ? before->wakeups : 0, seconds);
+    qsort(s->rows, s->count, sizeof(*s->rows), by_cost);
+}
+
+/* ---- text ----------------------------------------------------------------------------------- */
+
+static const char *amount(double v, char out[24])
+{
+    static const char *const units[] = { "B", "kB", "MB", "GB", "TB" };
+    size_t unit = 0;
+
+    while (v >= 999.5 && unit + 1 < COUNT_OF(units)) {
+        v /= 1000;
+        unit++;
+    }
+    snprintf(out, 24, "%.*f %s", unit && v < 10 ? 1 : 0, v, units[unit]);
+    return out;
+}
+
+static const char *duration(double seconds, char out[32])
+{
+    unsigned long s = (unsigned long)seconds;
+
+    if (s >= 86400)
+        snprintf(out, 32, "%lu d %lu h", s / 86400, s % 86400 / 3600);
+    else if (s >= 3600)
+        snprintf(out, 32, "%lu h %lu min", s / 3600, s % 3600 / 60);
+    else if (s >= 60)
+        snprintf(out, 32, "%lu min %lu s", s / 60, s % 60);
+    else
+        snprintf(out, 32, "%lu s", s);
+    return out;
+}
+
+static const char *path_of(const struct top_row *r, char out[24])
+{
+    if (!r->peers)
+        return "-";
+    if (r->direct == r->peers)
+        return "direct";
+    if (!r->direct)
+        return "relay";
+    snprintf(out, 24, "%u direct", r->direct);
+    return out;
+}
+
+/* One line, cut to the columns, without blanks at its end. */
+static int put_line(struct buf *out, size_t columns, const char *line)
+{
+    size_t len = MIN(strlen(line), columns);
+
+    while (len && line[len - 1] == ' ')
+        len--;
+    return buf_printf(out, "%.*s\n", (int)len, line);
+}
+
+static int put_row(struct buf *out, const struct top_row *r, size_t name, size_t columns)
+{
+    char line[512], in[24], sent[24], path[24];
+
+    snprintf(line, sizeof(line), "%-*.*s %6.2f %8.1f %8s %8s %5u %-9s %-9s %s", (int)name, (int)name, r->name,
+             r->cpu * 100, r->rps, amount(r->in, in), amount(r->out, sent), r->peers, path_of(r, path),
+             r->part, r->state);
+    return put_line(out, columns, line);
+}
+
+static int put_head(struct buf *out, const struct top_sample *s, bool since_start, size_t name,
+                    size_t columns)
+{
+    char line[512], up[32];
+    int r;
+
+    snprintf(line, sizeof(line), "%zu service%s on %zu shard%s, up %s, CPU %.2f %%, %.1f wake-ups/s%s",
+             s->count - 1, s->count == 2 ? "" : "s", s->shards, s->shards == 1 ? "" : "s",
+             duration(s->uptime, up), s->cpu * 100, s->wakeup_rate, since_start ? " (since start)" : "");
+    r = put_line(out, columns, line);
+    snprintf(line, sizeof(line), "%-*s %6s %8s %8s %8s %5s %-9s %-9s %s", (int)name, "NAME", "CPU %", "REQ/S",
+             "IN/S", "OUT/S", "PEERS", "PATH", "MOSTLY", "STATE");
+    return r ? r : put_line(out, columns, line);
+}
+
+int top_write(struct buf *out, const struct top_sample *s, bool since_start, size_t columns, size_t lines)
+{
+    size_t longest = NAME_COLUMNS_MIN, room = columns > FIXED_COLUMNS ? columns - FIXED_COLUMNS : 0, name;
+    size_t shown = lines ? MIN(s->count, lines > 2 ? lines - 2 : 0) : s->count;
+    int r;
+
+    for (size_t i = 0; i < s->count; i++)
+        longest = MAX(longest, strlen(s->rows[i].name));
+    name = MIN(longest, MAX(room > 10 ? room - 8 : room, (size_t)NAME_COLUMNS_MIN));
+    r = put_head(out, s, since_start, name, columns);
+    for (size_t i = 0; i < shown && !r; i++)
+        r = put_row(out, &s->rows[i], name, columns);
+    return r;
+}
