@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -106,6 +107,38 @@ static void a_rebound_pair_keeps_its_port(void **state)
     ev_loop_free(loop);
 }
 
+/* The system call, counted. */
+static int receive_calls;
+
+int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout)
+{
+    receive_calls++;
+    return (int)syscall(SYS_recvmmsg, fd, messages, count, flags, timeout);
+}
+
+static void a_lone_datagram_costs_one_call(void **state)
+{
+    (void)state;
+    static uint8_t bytes[3][10] = { { 0 }, { 1 }, { 2 } };
+    struct receiver in = { 0 }, out = { 0 };
+    struct ip_port to = { ip_from_v4((const uint8_t[4]) { 127, 0, 0, 1 }), 0 };
+    struct ev_loop *loop;
+
+    assert_int_equal(ev_loop_new(&loop), 0);
+    assert_int_equal(ev_udp_open(&in.udp, loop, 0, on_datagrams, &in), 0);
+    assert_int_equal(ev_udp_open(&out.udp, loop, 0, on_datagrams, &out), 0);
+    to.port = ev_udp_port(in.udp, true);
+    receive_calls = 0;
+    for (int i = 0; i < 3; i++) { /* and none is left lying */
+        assert_int_equal(ev_udp_send(out.udp, &to, SPAN_OF(bytes[i]), 10), 0);
+        run_until(loop, &in, (size_t)i + 1);
+        assert_int_equal(receive_calls, i + 1);
+    }
+    ev_udp_close(in.udp);
+    ev_udp_close(out.udp);
+    ev_loop_free(loop);
+}
+
 /* What leaves a socket does not wake the loop: only what arrives does. */
 static void sending_does_not_wake(void **state)
 {
@@ -159,6 +192,7 @@ int main(void)
         cmocka_unit_test(segments_arrive_one_by_one),
         cmocka_unit_test(a_port_that_is_taken_in_one_family_is_refused),
         cmocka_unit_test(a_rebound_pair_keeps_its_port),
+        cmocka_unit_test(a_lone_datagram_costs_one_call),
         cmocka_unit_test(sending_does_not_wake),
         cmocka_unit_test(the_owner_may_close_in_the_callback),
     };

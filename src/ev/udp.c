@@ -95,7 +95,8 @@ static bool batch_add(struct ev_udp *u, struct batch *b, struct mspan run, size_
 #define CONTROL_BYTES CMSG_SPACE(sizeof(int))
 #define CONTROL_ALIGN alignof(struct cmsghdr)
 
-/* One recvmmsg. > 0: messages received; 0: dry; -1: the owner closed the pair. */
+/* One recvmmsg. > 0: messages received, fewer than SLOTS: now it is dry; 0: dry; -1: the owner closed the
+ * pair. */
 static int receive_once(struct udp_socket *s, time_ns now)
 {
     struct mmsghdr messages[SLOTS] = { 0 };
@@ -118,7 +119,7 @@ static int receive_once(struct udp_socket *s, time_ns now)
     }
     count = recvmmsg(s->io.fd, messages, SLOTS, MSG_DONTWAIT, NULL);
     if (count <= 0)
-        return count < 0 && errno == ECONNREFUSED ? 1 : 0; /* an ICMP error of an earlier send */
+        return count < 0 && errno == ECONNREFUSED ? SLOTS : 0; /* an ICMP error of an earlier send: read on */
     for (int i = 0; i < count; i++) {
         struct ip_port source;
 
@@ -138,6 +139,8 @@ static bool receive(struct udp_socket *s, time_ns now)
 
         if (r <= 0)
             return r == 0;
+        if (r < SLOTS)
+            return true; /* it was dry at that moment, so whatever comes later is a new edge */
     }
     ev_task_post(&s->pair->more); /* edges do not repeat: come back after the others */
     return true;
