@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A service may have a UDP port of its own: clients reach it there and its neighbours at the shared
 # one, all at once; a firewall that closes one port leaves the others direct; a port that is taken
-# is a state in words, and the neighbours serve.
+# is a state in words, and the neighbours serve; a reload moves it to another port.
 client c1 tun
 in_ns "$NS_SUT" python3 -c 'import socket, time
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("", 41701)); time.sleep(3600)' &
@@ -48,3 +48,12 @@ second_half closed
 expect matches 'via DERP' pings c1 own
 in_ns "$NS_SUT" nft delete table inet closed
 eventually "$LIMIT" direct c1 own
+
+step "a reload gives it another port"
+sed -i 's/41700/41702/' "$(sut_dir)/services.yaml"
+sut_env in_ns "$NS_SUT" "$MANYTAILS" reload
+at_new_port() {
+  answers c1 "$(ip4 own)" && matches "^$SUT_IP:41702\$" address c1 own
+}
+eventually "$LIMIT" at_new_port
+expect direct c1 one
