@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define SHARED_DEPTH 3 /* /var/lib/manytails, /home/me/tails; not /var/lib, /home/me */
+
 /* ---- folders -------------------------------------------------------------------------------- */
 
 static bool below(const char *path, const char *folder)
@@ -84,10 +86,30 @@ static int add_folder_of(struct sandbox_folders *f, const char *file)
     return r;
 }
 
+/* The folder that holds a state folder is allowed with it, so that a reload can add a service beside the
+ * others: if it is ours, and too deep in the tree to be everybody's. "" if not. */
+static void common_parent(const char *path, char *out, size_t size)
+{
+    unsigned depth = 0;
+    struct stat st;
+    char *slash;
+
+    if (!text_copy(out, size, span_from_str(path)))
+        return;
+    slash = strrchr(out, '/');
+    if (slash)
+        *slash = 0;
+    for (const char *at = out; slash && *at; at++)
+        depth += *at == '/' && at[1] && at[1] != '/';
+    if (depth < SHARED_DEPTH || stat(out, &st) || st.st_uid != geteuid())
+        *out = 0;
+}
+
 /* Made now, since a rule needs something to name. What is wrong with it, the service says that needs it. */
 static int add_state_folder(struct sandbox_folders *f, const char *path, bool make)
 {
     char *copy = path && *path ? text_dup(span_from_str(path)) : NULL;
+    char parent[PATH_MAX];
     int r;
 
     if (!copy)
@@ -100,7 +122,10 @@ static int add_state_folder(struct sandbox_folders *f, const char *path, bool ma
         }
     if (make)
         mkdir(copy, 0700);
-    r = sandbox_folders_add(f, copy, SANDBOX_WRITE);
+    common_parent(copy, parent, sizeof(parent));
+    r = sandbox_folders_add(f, parent, SANDBOX_WRITE);
+    if (!r)
+        r = sandbox_folders_add(f, copy, SANDBOX_WRITE);
     free(copy);
     return r;
 }

@@ -269,6 +269,45 @@ static void a_reload_that_needs_another_folder_is_told_which(void **state)
     sandbox_folders_free(wanted);
 }
 
+/* The folders of a process whose only service keeps its state there. */
+static struct sandbox_folders *folders_of_state(const char *path)
+{
+    struct config_service service = { .state_directory = (char *)path };
+    struct config config = { .services = &service, .service_count = 1, .base_directory = w.state };
+    struct sandbox_folders *f = sandbox_folders_of(&config, false);
+
+    assert_non_null(f);
+    return f;
+}
+
+static void a_service_beside_the_others_can_be_added_by_a_reload(void **state)
+{
+    char deep[256], web[300], git[300];
+    struct sandbox_folders *allowed, *wanted;
+
+    (void)state;
+    snprintf(deep, sizeof(deep), "%s/tails", w.other);
+    snprintf(web, sizeof(web), "%s/web", deep);
+    snprintf(git, sizeof(git), "%s/git", deep);
+    assert_int_equal(mkdir(deep, 0700), 0);
+    allowed = folders_of_state(web);
+    wanted = folders_of_state(git);
+    assert_null(sandbox_folders_missing(allowed, wanted));
+    sandbox_folders_free(allowed);
+    sandbox_folders_free(wanted);
+}
+
+static void a_folder_of_everybody_is_not_opened_for_one_service(void **state)
+{
+    struct sandbox_folders *allowed = folders_of_state("/var/lib/web"),
+                           *wanted = folders_of_state("/var/lib/git");
+
+    (void)state;
+    assert_string_equal(sandbox_folders_missing(allowed, wanted), "/var/lib/git");
+    sandbox_folders_free(allowed);
+    sandbox_folders_free(wanted);
+}
+
 static void a_folder_that_is_not_there_is_missing_too(void **state)
 {
     struct sandbox_folders *allowed = folders_with(w.certificate), *wanted = calloc(1, sizeof(*wanted));
@@ -301,6 +340,8 @@ int main(void)
         T(what_the_program_does_goes_on),
         T(a_certificate_behind_a_link_allows_both_folders),
         T(a_reload_that_needs_another_folder_is_told_which),
+        T(a_service_beside_the_others_can_be_added_by_a_reload),
+        T(a_folder_of_everybody_is_not_opened_for_one_service),
         T(a_folder_that_is_not_there_is_missing_too),
         T(a_folder_that_may_be_read_may_not_be_written),
     };
