@@ -18,7 +18,7 @@ all: $(BUILD)/release/build.ninja ## build the program: build/manytails
 	@ln -sf release/src/manytails $(BUILD)/manytails
 
 $(BUILD)/release/build.ninja: | packages
-	meson setup $(BUILD)/release --buildtype=release -Doptimization=2 -Ddebug=true --prefix=$(PREFIX)
+	meson setup $(BUILD)/release --buildtype=release -Doptimization=2 -Ddebug=true -Dtests=false --prefix=$(PREFIX)
 
 $(CHECK)/build.ninja: | test-packages
 	meson setup $(CHECK) --buildtype=debug -Doptimization=1 -Db_sanitize=address,undefined -Db_lundef=false
