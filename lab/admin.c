@@ -62,6 +62,17 @@ static bool approval(struct lab_control *c, struct span argument)
     return c->registry.needs_approval || span_equal_str(argument, "off");
 }
 
+/* "open": everybody may everything; "closed": nobody may anything. */
+static bool filter(struct lab_control *c, struct span argument)
+{
+    bool closed = span_equal_str(argument, "closed");
+
+    if (!closed && !span_equal_str(argument, "open"))
+        return false;
+    lab_control_set_filter(c, closed ? "[]" : NULL);
+    return true;
+}
+
 /* "rate-limit", or "rate-limit/3" for three requests. */
 static bool read_fault(struct span argument, enum lab_fault *fault, unsigned *times)
 {
@@ -104,6 +115,7 @@ static const struct action {
     { "expire/", expire, "NAME: its key has expired a second ago" },
     { "remove/", forget, "NAME: it is no member any more" },
     { "approval/", approval, "on|off: nodes that join from now on wait for approval" },
+    { "filter/", filter, "open|closed: what nodes let each other do" },
     { "cut", cut, "every map stream ends" },
     { "nonsense", nonsense, "every map stream gets a message that is none" },
     { "fault/register/", fault_register,

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "lab/internal.h"
+#include "lab/save.h"
 #include "noise/noise.h"
 
 #define PAGE_BYTES_MAX (1u << 20)
@@ -119,6 +120,8 @@ static void on_deliver(struct ev_timer *t, time_ns now)
     (void)now;
     c->delivered = c->registry.version;
     lab_poll_deliver(c);
+    if (c->ops && c->ops->changed)
+        c->ops->changed(c->ctx);
 }
 
 void lab_control_changed(struct lab_control *c)
@@ -163,6 +166,11 @@ bool lab_control_login(struct lab_control *c, struct span token, int64_t user)
 struct registry *lab_control_registry(struct lab_control *c)
 {
     return &c->registry;
+}
+
+int lab_control_save(const struct lab_control *c, struct buf *out)
+{
+    return lab_save_write(out, &c->registry, &c->key);
 }
 
 const char *lab_control_url(const struct lab_control *c)
@@ -231,7 +239,11 @@ int lab_control_new(struct lab_control **out, struct ev_loop *loop, const struct
     secret_key_generate(&c->key);
     ev_timer_init(&c->deliver, loop, on_deliver);
     c->scratch = malloc(H2_SCRATCH_BYTES);
-    r = c->scratch ? web_new(&c->web, loop, &web) : -ENOMEM;
+    r = c->scratch ? 0 : -ENOMEM;
+    if (!r && config->saved.len && !lab_save_read(config->saved, &c->registry, &c->key))
+        r = LAB_CONTROL_E_SAVED;
+    if (!r)
+        r = web_new(&c->web, loop, &web);
     if (r) {
         lab_control_free(c);
         return r;

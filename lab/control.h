@@ -10,7 +10,8 @@
  *   map.c          what a node is told    poll.c      its map stream
  *   control.c      HTTP around it, pages, faults
  *
- * Plain HTTP on loopback. Thread: the loop's. State: in memory.
+ * Plain HTTP on loopback. Thread: the loop's. State: in memory; save.c writes it down for who wants to keep
+ * it.
  */
 #ifndef MANYTAILS_LAB_CONTROL_H
 #define MANYTAILS_LAB_CONTROL_H
@@ -36,6 +37,8 @@ struct lab_control_ops { /* any may be NULL; they may not free the server */
     /* Its map stream began or ended, or it was approved. */
     void (*online)(void *ctx, const struct registry_node *n);
     void (*removed)(void *ctx, const struct registry_node *n);
+    /* Something that lab_control_save keeps may have changed. */
+    void (*changed)(void *ctx);
     /* A person has to open this URL before `name` can join. */
     void (*login)(void *ctx, const char *name, const char *url);
 };
@@ -43,13 +46,18 @@ struct lab_control_ops { /* any may be NULL; they may not free the server */
 struct lab_control_config {
     struct ip_port at;          /* port 0: the kernel chooses */
     struct lab_network network; /* copied; its filter has to outlive the server or its change */
+    struct span saved;          /* by lab_control_save; empty: a new tailnet */
     const struct lab_control_ops *ops;
     void *ctx;
 };
 
+/* 0; LAB_CONTROL_E_SAVED: `saved` is no such text; -errno. */
+#define LAB_CONTROL_E_SAVED 1
 NODISCARD int lab_control_new(struct lab_control **out, struct ev_loop *loop,
                               const struct lab_control_config *config);
 void lab_control_free(struct lab_control *c); /* NULL is fine */
+/* What makes the next one the same server: keys and nodes. Secrets. 0, -ENOBUFS, -ENOMEM. */
+NODISCARD int lab_control_save(const struct lab_control *c, struct buf *out);
 const char *lab_control_url(const struct lab_control *c);
 /* To look at, and to change by registry_... ; then lab_control_changed. */
 struct registry *lab_control_registry(struct lab_control *c);

@@ -3,6 +3,12 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "lab/file.h"
+#include "lab/save.h"
+
+#define SAVE_DELAY (200 * MSEC)
+#define PATH_BYTES 4096
+
 static struct ip_port loopback(uint16_t port)
 {
     static const uint8_t v4[4] = { 127, 0, 0, 1 };
@@ -122,11 +128,90 @@ static void print_login(void *ctx, const char *name, const char *url)
     printf("  %-16s has no auth key: open %s\n", name, url);
 }
 
+/* ---- what is kept -------------------------------------------------------------------------------- */
+
+static bool state_path(const struct lab *lab, char out[PATH_BYTES])
+{
+    return (size_t)snprintf(out, PATH_BYTES, "%s/lab.json", lab->directory) < PATH_BYTES;
+}
+
+static void save(struct lab *lab)
+{
+    char path[PATH_BYTES];
+    struct buf text;
+    int r;
+
+    ev_timer_stop(&lab->save);
+    buf_init(&text, LAB_SAVE_BYTES_MAX);
+    r = lab_control_save(lab->control, &text);
+    if (!r && state_path(lab, path))
+        r = lab_file_write(path, buf_span(&text));
+    if (r)
+        fprintf(stderr, "%s: the lab's state cannot be written: %s\n", path, err_text(r));
+    if (text.len)
+        wipe(text.data + text.start, text.len);
+    buf_deinit(&text);
+}
+
+static void on_save(struct ev_timer *t, time_ns now)
+{
+    (void)now;
+    save(CONTAINER_OF(t, struct lab, save));
+}
+
+static void on_changed(void *ctx)
+{
+    struct lab *lab = ctx;
+
+    if (lab->kept && !ev_timer_running(&lab->save))
+        ev_timer_set(&lab->save, ev_now(lab->loop) + SAVE_DELAY);
+}
+
 static const struct lab_control_ops control_ops = {
+    .changed = on_changed,
     .reachable = print_reachable,
     .online = print_online,
     .login = print_login,
 };
+
+static int use_registry(struct lab *lab)
+{
+    struct registry *r = lab_control_registry(lab->control);
+
+    registry_user_add(r, "you@lab", "You");
+    lab->key = r->key_count ? &r->keys[0] : registry_key_add(r, 1, "");
+    must(lab->key);
+    lab->key->reusable = true;
+    r->needs_approval = lab->config->needs_approval;
+    return 0;
+}
+
+/* With what an earlier lab left in the folder. */
+static int open_control(struct lab *lab, struct lab_control_config *config, char why[NODE_WHY_BYTES])
+{
+    char path[PATH_BYTES];
+    struct buf saved;
+    int r;
+
+    buf_init(&saved, LAB_SAVE_BYTES_MAX);
+    r = state_path(lab, path) ? lab_file_read(path, &saved) : -ENAMETOOLONG;
+    if (r && r != -ENOENT) {
+        buf_deinit(&saved);
+        return failed(lab, r, path, 0);
+    }
+    config->saved = buf_span(&saved);
+    r = lab_control_new(&lab->control, lab->loop, config);
+    if (saved.len)
+        wipe(saved.data + saved.start, saved.len);
+    buf_deinit(&saved);
+    if (r == LAB_CONTROL_E_SAVED)
+        snprintf(why, NODE_WHY_BYTES,
+                 "lab.json in its folder is not what a lab wrote: remove it to begin anew");
+    if (r)
+        return failed(lab, r, "the control server", config->at.port);
+    lab->kept = lab->config->directory != NULL;
+    return use_registry(lab);
+}
 
 int lab_open(struct lab *lab, struct ev_loop *loop, const struct lab_config *config, const char *directory,
              char why[NODE_WHY_BYTES])
@@ -136,19 +221,13 @@ int lab_open(struct lab *lab, struct ev_loop *loop, const struct lab_config *con
 
     *lab = (struct lab) { .loop = loop, .config = config, .directory = directory };
     why[0] = '\0';
+    ev_timer_init(&lab->save, loop, on_save);
     control.at = loopback(port_of(lab, 0));
     r = open_relay(lab, &control.network);
-    if (r)
-        return r;
-    r = lab_control_new(&lab->control, loop, &control);
-    if (r)
-        return failed(lab, r, "the control server", control.at.port);
-    registry_user_add(lab_control_registry(lab->control), "you@lab", "You");
-    lab->key = registry_key_add(lab_control_registry(lab->control), 1, "");
-    must(lab->key);
-    lab->key->reusable = true;
-    lab_control_registry(lab->control)->needs_approval = config->needs_approval;
-    r = open_pages(lab);
+    if (!r)
+        r = open_control(lab, &control, why);
+    if (!r)
+        r = open_pages(lab);
     return r ? r : open_client(lab, why);
 }
 
@@ -173,6 +252,9 @@ uint16_t lab_open_service(struct lab *lab, const char *name)
 void lab_close(struct lab *lab)
 {
     lab_client_free(lab->client);
+    if (lab->kept)
+        save(lab);
+    ev_timer_stop(&lab->save);
     lab_control_free(lab->control);
     lab_relay_free(lab->relay);
     lab_stun_free(lab->stun);

@@ -1,6 +1,7 @@
 /* lab/lab.h - a private tailnet on loopback, from the program's own modules: for trials, demos and tests
  *
  *   control.h  the control server, with faults on cue; registry.h is who there is, map.h what a node is told
+ *   save.h     what of it is kept in a folder (file.h)
  *   web.h      HTTP/1 on a loopback port, the front of the servers below
  *   relay.h    relay (DERP); guest.h is the protocol of one connection
  *   stun.h     STUN
@@ -36,7 +37,7 @@ struct lab_forward_config {
 
 struct lab_config {
     const char *program;   /* for the text that is printed */
-    const char *directory; /* NULL: a private temporary folder that is gone at the end */
+    const char *directory; /* what is there is used again; NULL: a private temporary one, gone at the end */
     uint16_t port;         /* of the control server; 0: the kernel chooses all ports */
     bool needs_approval, no_client;
     struct lab_forward_config forwards[LAB_FORWARDS_GIVEN_MAX];
@@ -60,7 +61,9 @@ struct lab {
     struct registry_key *key; /* reusable */
     uint16_t opened[LAB_FORWARDS_GIVEN_MAX];
     uint32_t opened_later;
-    char part[80]; /* what could not be started */
+    struct ev_timer save; /* of the control server's state */
+    bool kept;            /* there is something to save, and a place for it */
+    char part[80];        /* what could not be started */
 };
 
 #define LAB_CLIENT_NAME "browser"

@@ -235,16 +235,61 @@ void registry_rename(struct registry *r, struct registry_node *n, struct span wa
 }
 
 /* 100.64.0.1, 100.64.0.2, ... and the same count in the ULA prefix that this network uses. */
-static void give_addresses(struct registry *r, struct registry_node *n)
+static void give_addresses(struct registry_node *n, uint32_t number)
 {
     uint8_t v6[16] = { 0xfd, 0x7a, 0x11, 0x5c, 0xa1, 0xe0 };
     uint8_t v4[4] = { 100, 64 };
 
-    r->last_address++;
-    store_be16(v4 + 2, (uint16_t)r->last_address);
-    store_be32(v6 + 12, r->last_address);
+    n->address = number;
+    store_be16(v4 + 2, (uint16_t)number);
+    store_be32(v6 + 12, number);
     n->v4 = ip_from_v4(v4);
     n->v6 = ip_from_v6(v6);
+}
+
+/* In the tables and lists, by both keys; NULL: no room. */
+static struct registry_node *insert_node(struct registry *r, const struct public_key *machine,
+                                         const struct public_key *key)
+{
+    struct registry_node *n = r->node_count < REGISTRY_NODES_MAX ? calloc(1, sizeof(*n)) : NULL;
+
+    if (!n)
+        return NULL;
+    n->machine = *machine;
+    n->key = *key;
+    if (table_insert(&r->by_machine, &n->by_machine, hash_of(r, machine))) {
+        free(n);
+        return NULL;
+    }
+    if (table_insert(&r->by_key, &n->by_key, hash_of(r, key))) {
+        table_remove(&r->by_machine, &n->by_machine);
+        free(n);
+        return NULL;
+    }
+    make_token(n->approval);
+    list_push_back(&r->nodes, &n->link);
+    list_push_back(&r->changes, &n->change);
+    r->node_count++;
+    return n;
+}
+
+struct registry_node *registry_restore(struct registry *r, const struct registry_saved *in)
+{
+    const struct registry_node *last =
+        list_empty(&r->nodes) ? NULL : LIST_ENTRY(r->nodes.prev, struct registry_node, link);
+    struct registry_node *n;
+
+    if (registry_by_machine(r, &in->machine) || registry_by_key(r, &in->key) ||
+        registry_by_name(r, in->name) || in->id > r->last_id || (last && in->id <= last->id) ||
+        !in->address || in->address > r->last_address)
+        return NULL;
+    n = insert_node(r, &in->machine, &in->key);
+    if (!n)
+        return NULL;
+    n->id = in->id;
+    give_addresses(n, (uint32_t)in->address);
+    registry_rename(r, n, span_from_str(in->name));
+    return n;
 }
 
 /* ---- registering ------------------------------------------------------------------------------------ */
@@ -286,32 +331,16 @@ static struct registry_login *begin_login(struct registry *r, const struct regis
 static int add_node(struct registry *r, const struct registration *in, int64_t wall,
                     struct registry_node **out)
 {
-    struct registry_node *n;
+    struct registry_node *n =
+        r->last_address < REGISTRY_ADDRESSES_MAX ? insert_node(r, &in->machine, &in->key) : NULL;
 
-    if (r->node_count >= REGISTRY_NODES_MAX)
-        return -ENOMEM;
-    n = calloc(1, sizeof(*n));
     if (!n)
         return -ENOMEM;
-    n->machine = in->machine;
-    n->key = in->key;
-    if (table_insert(&r->by_machine, &n->by_machine, hash_of(r, &n->machine))) {
-        free(n);
-        return -ENOMEM;
-    }
-    if (table_insert(&r->by_key, &n->by_key, hash_of(r, &n->key))) {
-        table_remove(&r->by_machine, &n->by_machine);
-        free(n);
-        return -ENOMEM;
-    }
     n->id = ++r->last_id;
     n->created = wall;
     n->approved = !r->needs_approval;
-    make_token(n->approval);
-    give_addresses(r, n);
+    give_addresses(n, ++r->last_address);
     registry_rename(r, n, in->hostname);
-    list_push_back(&r->nodes, &n->link);
-    r->node_count++;
     *out = n;
     return 0;
 }

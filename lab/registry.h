@@ -20,6 +20,7 @@
 #define REGISTRY_KEY_BYTES 80
 #define REGISTRY_INFO_BYTES_MAX 4096 /* what peers are told of a node's Hostinfo */
 #define REGISTRY_ENDPOINTS_MAX 32
+#define REGISTRY_ADDRESSES_MAX 65000 /* given out one after the other, never again */
 #define REGISTRY_USER_TAGGED 1000000 /* owns whatever joined with a tagged key */
 
 struct registry_user {
@@ -48,6 +49,7 @@ struct registry_node {
     char name[REGISTRY_NAME_BYTES]; /* its label, unique */
     char tag[REGISTRY_NAME_BYTES];
     char approval[REGISTRY_TOKEN_BYTES]; /* who has this may approve it */
+    uint32_t address;                    /* the number that both are made of */
     struct ip v4, v6;
     struct ip_port endpoints[REGISTRY_ENDPOINTS_MAX];
     uint32_t endpoint_count;
@@ -121,6 +123,15 @@ NODISCARD int registry_register(struct registry *r, const struct registration *i
                                 struct registration_result *out);
 /* The person has logged in as this user. False: no such login. */
 bool registry_login_finish(struct registry *r, struct span token, int64_t user);
+
+/* A node as it was kept, with what nobody else may have. NULL: somebody has it, or no room; what is not here
+ * the caller fills in. */
+struct registry_saved {
+    int64_t id, address;
+    struct public_key machine, key;
+    char name[REGISTRY_NAME_BYTES];
+};
+struct registry_node *registry_restore(struct registry *r, const struct registry_saved *in);
 
 /* ---- nodes ------------------------------------------------------------------------------------- */
 

@@ -1,6 +1,5 @@
 /* lab/run.c - the command: a folder, the lab in it, what a person has to know about it, Ctrl-C */
 #include <errno.h>
-#include <fcntl.h>
 #include <ftw.h>
 #include <signal.h>
 #include <stdio.h>
@@ -8,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lab/file.h"
 #include "lab/lab.h"
 
 #define ENVIRONMENT_BYTES_MAX 65536
@@ -16,7 +16,7 @@
 struct run {
     struct lab lab;
     struct ev_loop *loop;
-    char directory[PATH_BYTES], environment[PATH_BYTES];
+    char directory[PATH_BYTES], environment[PATH_BYTES + 16];
     bool temporary; /* the folder is ours alone */
 };
 
@@ -86,30 +86,19 @@ static int environment_text(const struct lab *lab, struct buf *out)
     return r;
 }
 
-/* Whole or not at all, for this user only: it has the auth key. */
+/* For this user only: it has the auth key. */
 static int environment_write(struct run *run)
 {
-    char path[PATH_BYTES + 16], temporary[PATH_BYTES + 32];
     struct buf text;
-    int fd = -1;
     int r;
 
-    snprintf(path, sizeof(path), "%s/lab.env", run->directory);
-    snprintf(temporary, sizeof(temporary), "%s.new", path);
-    if (!text_copy(run->environment, sizeof(run->environment), span_from_str(path)))
+    if ((size_t)snprintf(run->environment, sizeof(run->environment), "%s/lab.env", run->directory) >=
+        sizeof(run->environment))
         return -ENAMETOOLONG;
     buf_init(&text, ENVIRONMENT_BYTES_MAX);
     r = environment_text(&run->lab, &text);
-    if (!r) {
-        fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-        r = fd < 0 ? -errno : 0;
-    }
-    if (!r && write(fd, buf_span(&text).data, text.len) != (ssize_t)text.len)
-        r = -EIO;
-    if (fd >= 0)
-        close(fd);
-    if (!r && rename(temporary, path) < 0)
-        r = -errno;
+    if (!r)
+        r = lab_file_write(run->environment, buf_span(&text));
     buf_deinit(&text);
     return r;
 }

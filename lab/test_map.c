@@ -3,6 +3,7 @@
 
 #include "check.h"
 #include "lab/map.h"
+#include "lab/save.h"
 
 static struct registry r;
 static struct lab_network net;
@@ -170,6 +171,102 @@ static void what_peers_hear_of_a_node_leaves_out_the_rest_of_its_hostinfo(void *
     free(info);
 }
 
+static struct secret_key server_key;
+
+/* Into another registry; what it makes of the text is in *again. */
+static bool read_back(struct registry *again, struct secret_key *key)
+{
+    registry_init(again);
+    return lab_save_read(buf_span(&text), again, key);
+}
+
+static void what_is_saved_comes_back_as_it_was(void **state)
+{
+    (void)state;
+    struct registry_node *a = add(1, "a"), *b = add(2, "b"), *back;
+    struct registry again;
+    struct secret_key key;
+
+    registry_remove(&r, a);
+    b->home_region = LAB_REGION;
+    b->key_expiry = 77;
+    b->info = lab_public_info(span_from_str("{\"OS\":\"linux\"}"));
+    secret_key_generate(&server_key);
+    assert_int_equal(lab_save_write(&text, &r, &server_key), 0);
+    assert_true(read_back(&again, &key));
+    assert_memory_equal(&key, &server_key, sizeof(key));
+    assert_string_equal(again.keys[0].text, r.keys[0].text);
+    assert_true(again.keys[0].reusable);
+    assert_int_equal(again.node_count, 1);
+    back = registry_by_key(&again, &b->key);
+    assert_non_null(back);
+    assert_ptr_equal(back, registry_by_machine(&again, &b->machine));
+    assert_string_equal(back->name, "b");
+    assert_true(ip_equal(&back->v4, &b->v4) && ip_equal(&back->v6, &b->v6));
+    assert_int_equal(back->id, b->id);
+    assert_int_equal(back->home_region, LAB_REGION);
+    assert_int_equal(back->key_expiry, 77);
+    assert_string_equal(back->info, "{\"OS\":\"linux\"}");
+    assert_true(back->approved && !back->online);
+    registry_deinit(&again);
+}
+
+/* Ids and addresses of nodes that were removed are not given out again after a restart. */
+static void a_restored_registry_goes_on_counting(void **state)
+{
+    (void)state;
+    struct registry again;
+    struct secret_key key;
+    struct ip before = add(2, "b")->v4;
+
+    registry_remove(&r, registry_by_name(&r, "b"));
+    assert_int_equal(lab_save_write(&text, &r, &server_key), 0);
+    assert_true(read_back(&again, &key));
+    registry_deinit(&r);
+    r = again;
+    list_init(&r.nodes);
+    list_init(&r.changes);
+    list_init(&r.logins);
+    assert_false(ip_equal(&add(3, "c")->v4, &before));
+    assert_int_equal(registry_by_name(&r, "c")->id, 2);
+}
+
+static void a_saved_text_that_was_cut_or_changed_is_refused(void **state)
+{
+    (void)state;
+    static const char *const changes[][2] = {
+        { "\"id\":2", "\"id\":1" },           { "\"name\":\"b\"", "\"name\":\"a\"" },
+        { "\"address\":2", "\"address\":9" }, { "\"lastId\":2", "\"lastId\":1" },
+        { "nodekey:0201", "nodekey:0101" },   { "privkey:", "publkey:" },
+    };
+    struct registry again;
+    struct secret_key key;
+    size_t whole;
+
+    add(1, "a");
+    add(2, "b");
+    secret_key_generate(&server_key);
+    assert_int_equal(lab_save_write(&text, &r, &server_key), 0);
+    whole = text.len;
+    for (text.len = 0; text.len < whole; text.len++) {
+        assert_false(read_back(&again, &key));
+        registry_deinit(&again);
+    }
+    for (size_t i = 0; i < COUNT_OF(changes); i++) {
+        size_t len = strlen(changes[i][0]);
+        uint8_t *at = memmem(text.data + text.start, text.len, changes[i][0], len);
+
+        assert_non_null(at);
+        assert_int_equal(strlen(changes[i][1]), len);
+        memcpy(at, changes[i][1], len);
+        assert_false(read_back(&again, &key));
+        registry_deinit(&again);
+        memcpy(at, changes[i][0], len);
+    }
+    assert_true(read_back(&again, &key));
+    registry_deinit(&again);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_registry, close_registry)
@@ -180,6 +277,9 @@ int main(void)
         TEST(a_machine_keeps_its_node_and_nobody_takes_anothers_key),
         TEST(a_login_belongs_to_the_node_that_began_it),
         TEST(unfinished_logins_are_bounded),
+        TEST(what_is_saved_comes_back_as_it_was),
+        TEST(a_restored_registry_goes_on_counting),
+        TEST(a_saved_text_that_was_cut_or_changed_is_refused),
         TEST(what_peers_hear_of_a_node_leaves_out_the_rest_of_its_hostinfo),
     };
 
