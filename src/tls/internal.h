@@ -6,6 +6,7 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "tls/records.h"
@@ -95,11 +96,31 @@ struct tls_identity {
     STACK_OF(X509) * chain; /* without the leaf */
 };
 
+struct tls_ticket_key {
+    uint8_t name[16], cipher[32], mac[32];
+    int64_t made; /* wall clock; 0: not there */
+};
+
+struct tls_tickets {
+    pthread_mutex_t lock;
+    struct tls_ticket_key keys[2]; /* the newest first */
+};
+
 struct tls_server {
     atomic_uint refs;
     SSL_CTX *ctx;
     BIO_METHOD *bio;
+    struct tls_tickets tickets;
 };
+
+/* tickets.c */
+bool tls_tickets_init(struct tls_tickets *t, SSL_CTX *ctx);
+void tls_tickets_deinit(struct tls_tickets *t);
+/* The key to seal with: a new one if the newest has served its time. */
+void tls_tickets_seal_with(struct tls_tickets *t, int64_t now, struct tls_ticket_key *out);
+/* The key of that name, if it may still open tickets; *old: the client should get a new ticket. */
+bool tls_tickets_find(struct tls_tickets *t, const uint8_t name[16], int64_t now, struct tls_ticket_key *out,
+                      bool *old);
 
 /* A context with what both roles want. NULL: memory. */
 SSL_CTX *tls_context_new(const SSL_METHOD *method);

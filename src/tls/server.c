@@ -22,10 +22,21 @@ static bool name_of_extension(struct span extension, char out[TLS_NAME_BYTES_MAX
     return true;
 }
 
+/* A ticket is good for the certificate under which it was given: the services of the process share the keys.
+ */
+static int bind_sessions(SSL *ssl, const struct tls_identity *i)
+{
+    uint8_t hash[32];
+    unsigned len = sizeof(hash);
+
+    return X509_digest(i->leaf, EVP_sha256(), hash, &len) == 1 &&
+           SSL_set_session_id_context(ssl, hash, len) == 1;
+}
+
 static int use_identity(SSL *ssl, const struct tls_identity *i)
 {
-    return SSL_use_certificate(ssl, i->leaf) == 1 && SSL_use_PrivateKey(ssl, i->key) == 1 &&
-           SSL_set1_chain(ssl, i->chain) == 1;
+    return bind_sessions(ssl, i) && SSL_use_certificate(ssl, i->leaf) == 1 &&
+           SSL_use_PrivateKey(ssl, i->key) == 1 && SSL_set1_chain(ssl, i->chain) == 1;
 }
 
 static int on_client_hello(SSL *ssl, int *alert, void *arg)
@@ -96,6 +107,10 @@ int tls_server_new(struct tls_server **out)
     SSL_CTX_set_options(s->ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
     SSL_CTX_set_session_cache_mode(s->ctx, SSL_SESS_CACHE_OFF); /* tickets only: no state here */
     SSL_CTX_set_num_tickets(s->ctx, 1);
+    if (!tls_tickets_init(&s->tickets, s->ctx)) {
+        tls_server_unref(s);
+        return -ENOMEM;
+    }
     SSL_CTX_set_client_hello_cb(s->ctx, on_client_hello, NULL);
     SSL_CTX_set_alpn_select_cb(s->ctx, on_alpn, NULL);
     *out = s;
@@ -114,6 +129,7 @@ void tls_server_unref(struct tls_server *s)
         return;
     SSL_CTX_free(s->ctx);
     BIO_meth_free(s->bio);
+    tls_tickets_deinit(&s->tickets);
     free(s);
 }
 

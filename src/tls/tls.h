@@ -84,7 +84,12 @@ const char *tls_identity_name(const struct tls_identity *i, char out[TLS_NAME_BY
 
 /* ---- server ------------------------------------------------------------------------- */
 
-struct tls_server; /* reference counted; one for the process is enough */
+/* Reference counted; one for the process is enough, and lets a client resume its session (by a ticket, no
+ * state is kept here) at any shard, and at any service with the same certificate. The keys of tickets are
+ * replaced as they are used: each seals for TLS_TICKET_KEY_LIFE and opens for as long again. */
+struct tls_server;
+
+#define TLS_TICKET_KEY_LIFE (12 * HOUR)
 
 NODISCARD int tls_server_new(struct tls_server **out);
 struct tls_server *tls_server_ref(struct tls_server *s);
