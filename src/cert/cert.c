@@ -77,7 +77,7 @@ static int make_identity(const struct cert *c, struct span chain, struct span ke
     }
 }
 
-static void warn_about_time(const struct cert *c, int64_t now, char why[CERT_WHY_BYTES])
+bool cert_warning(const struct cert *c, int64_t now, char why[CERT_WHY_BYTES])
 {
     int64_t from = tls_identity_not_before(c->identity), to = tls_identity_not_after(c->identity);
     char text[TIME_TEXT_BYTES], sentence[120];
@@ -90,8 +90,9 @@ static void warn_about_time(const struct cert *c, int64_t now, char why[CERT_WHY
     else if (to - now < CERT_WARN_BEFORE)
         snprintf(sentence, sizeof(sentence), "expires soon, at %s", time_text_rfc3339(to, text));
     else
-        return;
+        return false;
     (void)refuse(why, c->cert_file, sentence, 0);
+    return true;
 }
 
 int cert_reload(struct cert *c, int64_t wall_now, char why[CERT_WHY_BYTES])
@@ -115,7 +116,7 @@ int cert_reload(struct cert *c, int64_t wall_now, char why[CERT_WHY_BYTES])
         return r;
     tls_identity_unref(c->identity);
     c->identity = identity;
-    warn_about_time(c, wall_now, why);
+    (void)cert_warning(c, wall_now, why);
     return 0;
 }
 

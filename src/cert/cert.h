@@ -1,8 +1,8 @@
 /* cert/cert.h - certificates for TLS listeners, from files
  *
  * A chain and its key are read and checked as a pair, so that a reload either succeeds or changes nothing.
- * Connections that exist keep what they began with. Whoever owns the listener decides when to reload, and
- * gives cert_identity to tls_server_stream for each new connection.
+ * Connections that exist keep what they began with; whoever owns the listener gives the identity to
+ * tls_server_stream for each new connection. store.h reads them again by itself when they change.
  *
  * Thread: the caller's; the identity may be shared by all threads.
  * Memory: one identity (parsed chain and key), two file names.
@@ -33,9 +33,13 @@ NODISCARD int cert_load(struct cert **out, const char *cert_file, const char *ke
 NODISCARD int cert_reload(struct cert *c, int64_t wall_now, char why[CERT_WHY_BYTES]);
 void cert_free(struct cert *c); /* NULL is fine */
 
+/* Expired, not yet valid, or ends soon: then `why` has the sentence. */
+bool cert_warning(const struct cert *c, int64_t wall_now, char why[CERT_WHY_BYTES]);
 /* Borrowed, until the next cert_reload or cert_free. */
 struct tls_identity *cert_identity(const struct cert *c);
 /* End of validity, wall clock. */
 int64_t cert_not_after(const struct cert *c);
+
+#include "cert/store.h"
 
 #endif

@@ -102,6 +102,18 @@ static void print_peers(const struct json *service)
     putchar('\n');
 }
 
+/* Only if there is something to say about it. */
+static void print_certificate(const struct json *service)
+{
+    const struct json *certificate = json_member(service, "certificate");
+
+    if (!text(certificate, "trouble").len)
+        return;
+    printf("  HTTPS      ");
+    print_span(certificate, "trouble");
+    putchar('\n');
+}
+
 static void print_service(const struct json *service)
 {
     const struct json *requests = json_member(service, "requests");
@@ -129,6 +141,7 @@ static void print_service(const struct json *service)
         putchar('\n');
     }
     print_addresses(service);
+    print_certificate(service);
     if (text(service, "relay").len) {
         printf("  relay      ");
         print_span(service, "relay");

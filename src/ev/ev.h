@@ -174,6 +174,23 @@ NODISCARD int ev_resolve_start(struct ev_resolve **out, struct ev_loop *loop, co
                                ev_resolve_fn *fn, void *owner);
 void ev_resolve_cancel(struct ev_resolve *r); /* fn is not called any more; NULL is fine */
 
+/* ---- folders ------------------------------------------------------------------
+ * For files that are replaced while we run: their folders are watched, since a rename puts another file in
+ * place. One inotify descriptor a watcher.
+ */
+#define EV_WATCH_ALL (-1)
+
+struct ev_watch;
+/* In the folder with this id something of this name came, went or was written. name "": the folder itself was
+ * moved or removed. EV_WATCH_ALL: events were lost, anything may have changed. May add and remove folders,
+ * not free the watcher. */
+typedef void ev_watch_fn(void *owner, int id, const char *name);
+NODISCARD int ev_watch_new(struct ev_watch **out, struct ev_loop *loop, ev_watch_fn *fn, void *owner);
+void ev_watch_free(struct ev_watch *w); /* NULL is fine */
+/* The same folder gets the same id. -ENOTDIR, -ENOENT, -EACCES, -ENOSPC (the kernel's limit for the user). */
+NODISCARD int ev_watch_add(struct ev_watch *w, const char *folder, int *id);
+void ev_watch_remove(struct ev_watch *w, int id);
+
 /* ---- signals ------------------------------------------------------------------ */
 
 /* Signals arrive as calls on this loop. Call it before any thread is started. */

@@ -118,6 +118,7 @@ struct node_shard {
     struct control_shard *control;
     struct state_desk *desk;
     struct proxy_shard *proxy;
+    struct cert_store *certificates; /* NULL until a service has some */
     struct slab nodes, peers;
     struct list output;   /* peers with something to send */
     struct ev_task flush; /* sends it, after the batch that caused it */
@@ -235,7 +236,7 @@ struct node {
     struct proxy_service *proxy; /* of front */
     struct list retired;         /* fronts with older settings, oldest first, at most NODE_RETIRED_MAX */
     unsigned retired_count;
-    struct cert *cert;
+    struct cert_entry *cert;
     struct list inner_streams; /* connections under way */
     struct ev_timer stop_timer;
     struct ev_task stopped_task;

@@ -138,18 +138,26 @@ static void on_drained(void *ctx)
 
 static const struct proxy_ops serving_ops = { .whois = whois, .dial = dial, .drained = on_drained };
 
-static int certificate_open(const struct node *n, struct cert **out, const struct node_config *config,
+/* A node that begins may wait for files that are not there yet; a new configuration of one that runs may not.
+ */
+static int certificate_open(struct node *n, struct cert_entry **out, const struct node_config *config,
                             char why[NODE_WHY_BYTES])
 {
+    struct node_shard *s = n->shard;
     char reason[CERT_WHY_BYTES];
-    int r;
+    int r = 0;
 
     *out = NULL;
     if (!config->certificate_file)
         return 0;
-    r = cert_load(out, config->certificate_file, config->key_file, ev_wall_clock(), reason);
+    if (!s->certificates)
+        r = cert_store_new(&s->certificates, s->loop);
+    if (!r)
+        r = cert_store_get(s->certificates, config->certificate_file, config->key_file, !n->front, out,
+                           reason);
     if (r) {
-        snprintf(why, NODE_WHY_BYTES, "%s", reason);
+        if (r > 0)
+            snprintf(why, NODE_WHY_BYTES, "%s", reason);
         return r < 0 ? r : 1;
     }
     if (*reason)
@@ -180,9 +188,10 @@ static int front_new(struct front **out, struct node *n, const struct node_confi
 }
 
 /* The settings of `config` are in force from here on. */
-static void service_put(struct node *n, struct front *f, struct cert *cert, const struct node_config *config)
+static void service_put(struct node *n, struct front *f, struct cert_entry *cert,
+                        const struct node_config *config)
 {
-    cert_free(n->cert); /* connections that began with it hold what they need */
+    cert_store_put(n->cert); /* connections that began with it hold what they need */
     n->cert = cert;
     n->front = f;
     n->proxy = f->proxy;
@@ -194,13 +203,13 @@ static void service_put(struct node *n, struct front *f, struct cert *cert, cons
 int service_open(struct node *n, const struct node_config *config, char why[NODE_WHY_BYTES])
 {
     struct front *f;
-    struct cert *cert;
+    struct cert_entry *cert;
     int r = certificate_open(n, &cert, config, why);
 
     if (!r)
         r = front_new(&f, n, config, why);
     if (r) {
-        cert_free(cert);
+        cert_store_put(cert);
         return r;
     }
     service_put(n, f, cert, config);
@@ -253,7 +262,7 @@ void service_close(struct node *n)
     front_free(n->front);
     n->front = NULL;
     n->proxy = NULL;
-    cert_free(n->cert);
+    cert_store_put(n->cert);
     n->cert = NULL;
 }
 
@@ -270,8 +279,10 @@ enum netstack_verdict service_on_syn(struct node *n, const struct netstack_flow 
 static int tls_over(struct node *n, struct stream *below, struct stream **out)
 {
     static const char *const protocols[] = { "h2", "http/1.1", NULL };
-    struct tls_server_config config = { .identity = cert_identity(n->cert), .alpn = protocols };
+    struct tls_server_config config = { .identity = cert_entry_identity(n->cert), .alpn = protocols };
 
+    if (!config.identity)
+        return -ENOENT; /* its files are still missing */
     return tls_server_stream(out, n->shard->process->tls_server, below, &config);
 }
 

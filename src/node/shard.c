@@ -511,6 +511,7 @@ void node_shard_free(struct node_shard *s)
     ev_loop_watch_sleep(s->loop, NULL, NULL);
     ev_mailbox_free(s->mailbox);
     proxy_shard_free(s->proxy);
+    cert_store_free(s->certificates);
     control_shard_free(s->control);
     state_desk_free(s->desk);
     relay_shard_free(s->relays);

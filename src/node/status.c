@@ -89,6 +89,21 @@ static void put_words(const struct node *n, struct json_writer *w, time_ns now)
     notices_write(&n->notices, w);
 }
 
+static void put_certificate(const struct cert_entry *c, struct json_writer *w)
+{
+    char time[TIME_TEXT_BYTES], name[TLS_NAME_BYTES_MAX + 1];
+
+    if (!c)
+        return;
+    json_object_begin(w, "certificate");
+    if (cert_entry_identity(c)) {
+        json_put_str(w, "name", tls_identity_name(cert_entry_identity(c), name));
+        json_put_str(w, "notAfter", time_text_rfc3339(cert_entry_not_after(c) / SEC * SEC, time));
+    }
+    json_put_str(w, "trouble", cert_entry_trouble(c));
+    json_object_end(w);
+}
+
 static void put_control(const struct node *n, struct json_writer *w, time_ns now)
 {
     struct control_status status;
@@ -150,6 +165,7 @@ void node_status_write(const struct node *n, struct json_writer *w, time_ns now)
     if (self && self->node.key_expiry)
         json_put_str(w, "keyExpiry", time_text_rfc3339(self->node.key_expiry / SEC * SEC, time));
     put_addresses(n, w);
+    put_certificate(n->cert, w);
     json_put_u64(w, "udpPort", underlay_port(node_underlay(n), true));
     relay_status_write(n, w, now);
     put_control(n, w, now);
