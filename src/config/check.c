@@ -201,6 +201,23 @@ static void check_certificate(const struct looking *l)
         check_certificate_files(l);
 }
 
+static void check_redirect(const struct looking *l)
+{
+    const struct config_service *s = l->s;
+    struct ip_port listen;
+
+    if (!s->redirect_http || bad(l, &s->redirect_http) || bad(l, &s->plaintext) || bad(l, &s->listen_address))
+        return;
+    if (s->plaintext)
+        problem_at(l->c, where(l, &s->redirect_http),
+                   "%sredirectHTTP needs HTTPS to redirect to: leave plaintext out, or redirectHTTP", l->at);
+    else if (config_listen(s->listen_address, &listen) && listen.port == 80)
+        problem_at(
+            l->c, where(l, &s->redirect_http),
+            "%sredirectHTTP listens on port 80, which listenAddr has taken: use another port for HTTPS",
+            l->at);
+}
+
 static void check_prefixes(const struct looking *l)
 {
     for (size_t i = 0; i < l->s->prefixes.count; i++) {
@@ -308,6 +325,7 @@ static void check_service(const struct looking *l)
     check_name(l);
     check_upstream(l);
     check_certificate(l);
+    check_redirect(l);
     check_prefixes(l);
     check_headers(l);
     check_proxying(l);

@@ -47,6 +47,7 @@ struct config_service {
     char *dedicated_port; /* "": shares the sockets of the process; "true", or a number */
     char *certificate_file;
     char *key_file;
+    bool redirect_http;
     bool recommended_proxy_headers;
     struct config_list prefixes;
     bool strip_prefix;

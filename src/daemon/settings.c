@@ -65,6 +65,7 @@ static struct node_config node_settings(const struct config_service *c)
         .listen = listen_of(c->listen_address),
         .certificate_file = or_null(c->certificate_file),
         .key_file = or_null(c->key_file),
+        .redirect_http = c->redirect_http,
         .own_udp = *c->dedicated_port && strcmp(c->dedicated_port, "false") != 0,
         .own_udp_port = (uint16_t)atoi(c->dedicated_port), /* 0 for "true" */
         .suppress_whois = c->suppress_whois,

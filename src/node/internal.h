@@ -198,6 +198,7 @@ struct node {
     char *name, *control_url, *state_directory;
     bool ephemeral, suppress_whois, host_network_only, name_checked, registered, started, stopping;
     struct ip_port listen;
+    bool redirect_http;
     time_ns join_timeout;
     const struct node_ops *ops;
     void *ctx;

@@ -85,6 +85,7 @@ struct node_config {
     const char *state_directory;
     struct ip_port listen;                   /* ip_is_none: every address of the node */
     const char *certificate_file, *key_file; /* NULL: plain HTTP */
+    bool redirect_http;                      /* port 80 of the same address answers with redirects to HTTPS */
     bool own_udp;                            /* a pair of UDP sockets of its own, ... */
     uint16_t own_udp_port;                   /* ... on this port; 0: the kernel chooses */
     bool suppress_whois;

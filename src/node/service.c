@@ -136,7 +136,37 @@ static void on_drained(void *ctx)
     check_drained(n);
 }
 
-static const struct proxy_ops serving_ops = { .whois = whois, .dial = dial, .drained = on_drained };
+static bool covered(const struct node *n, const char *name)
+{
+    struct tls_identity *identity = n->cert ? cert_entry_identity(n->cert) : NULL;
+
+    return identity && tls_identity_covers(identity, name);
+}
+
+/* The name that was asked for, if the certificate is for it; else the node's own. */
+static bool https_host(void *ctx, struct span asked, char out[PROXY_HOST_BYTES])
+{
+    const struct node *n = ((const struct front *)ctx)->node;
+    const struct netmap_peer *self = netmap_self(n->netmap);
+    char name[TLS_NAME_BYTES_MAX + 1], port[8] = "";
+
+    if (!text_copy(name, sizeof(name), asked) || !covered(n, name)) {
+        struct span full = self ? self->node.name : SPAN_NONE;
+
+        if (full.len && full.data[full.len - 1] == '.')
+            full.len--;
+        if (!full.len || !text_copy(name, sizeof(name), full))
+            return false;
+    }
+    if (n->listen.port != 443)
+        snprintf(port, sizeof(port), ":%u", n->listen.port);
+    snprintf(out, PROXY_HOST_BYTES, "%s%s", name, port);
+    return true;
+}
+
+static const struct proxy_ops serving_ops = {
+    .whois = whois, .dial = dial, .drained = on_drained, .https_host = https_host
+};
 
 /* A node that begins may wait for files that are not there yet; a new configuration of one that runs may not.
  */
@@ -196,6 +226,7 @@ static void service_put(struct node *n, struct front *f, struct cert_entry *cert
     n->front = f;
     n->proxy = f->proxy;
     n->listen = config->listen;
+    n->redirect_http = config->redirect_http && config->certificate_file;
     n->suppress_whois = config->suppress_whois;
     n->host_network_only = config->host_network_only;
 }
@@ -266,9 +297,12 @@ void service_close(struct node *n)
     n->cert = NULL;
 }
 
+#define REDIRECT_PORT 80
+
 enum netstack_verdict service_on_syn(struct node *n, const struct netstack_flow *flow, void **user)
 {
-    if (n->stopping || !n->proxy || flow->local.port != n->listen.port)
+    if (n->stopping || !n->proxy ||
+        (flow->local.port != n->listen.port && !(n->redirect_http && flow->local.port == REDIRECT_PORT)))
         return NETSTACK_RESET;
     if (!ip_is_none(&n->listen.ip) && !ip_equal(&n->listen.ip, &flow->local.ip))
         return NETSTACK_RESET;
@@ -297,11 +331,12 @@ void service_accept(struct node_shard *s, handle conn, const struct netstack_flo
         return;
     }
     outer = inner;
-    if (n->cert && tls_over(n, inner, &outer)) {
+    arrival.redirect = flow->local.port != n->listen.port;
+    arrival.tls = n->cert && !arrival.redirect;
+    if (arrival.tls && tls_over(n, inner, &outer)) {
         stream_abort(inner);
         return;
     }
-    arrival.tls = n->cert != NULL;
     arrival.protocol = arrival.tls ? PROXY_BY_ALPN : PROXY_HTTP1;
     proxy_accept(n->proxy, outer, &arrival);
     if (tcp_flow(s->netstack, conn, &still)) /* the proxy may have closed it already */

@@ -228,8 +228,7 @@ static void add_identity(struct builder *b, struct buf *scratch, struct proxy_id
     add_list(b, scratch, "X-Tailscale-Node-Tags", who->tags, who->tag_count);
 }
 
-/* host[:port] of a valid Host field. */
-static struct span host_part(struct span host, struct span *port)
+struct span header_host_part(struct span host, struct span *port)
 {
     const uint8_t *bracket = host.len ? memchr(host.data, ']', host.len) : NULL;
     size_t from = bracket ? (size_t)(bracket - host.data) : 0;
@@ -251,7 +250,7 @@ static void add_forwarding(struct builder *b, const struct exchange *x, struct s
     const struct proxy_service *s = x->conn->service;
     const char *scheme = from->tls ? "https" : "http";
     char client[IP_TEXT_BYTES], port_text[8];
-    struct span port, name = host_part(host, &port);
+    struct span port, name = header_host_part(host, &port);
 
     ip_text(&from->peer.ip, client);
     add(b, "X-Forwarded-For", span_from_str(client));

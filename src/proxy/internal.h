@@ -315,6 +315,8 @@ bool header_is_ours(struct span name);
 bool header_equal(struct span a, struct span b);
 /* Can a configuration not set it, since it belongs to the connection? */
 bool header_is_reserved(struct span name);
+/* The host of a valid Host field, and what stands behind its colon. */
+struct span header_host_part(struct span host, struct span *port);
 void trailers_filter(struct http_head *trailers);
 
 /* ---- pump.c: moving bytes -------------------------------------------------------------------------- */

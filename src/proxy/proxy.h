@@ -56,6 +56,8 @@ struct proxy_identity {
     uint8_t tag_count, cap_count, node_cap_count;
 };
 
+#define PROXY_HOST_BYTES 264
+
 struct proxy_ops {
     /* A look-up in memory, no I/O. False: nobody we know; the request goes on without identity headers. */
     bool (*whois)(void *ctx, const struct ip_port *peer, struct proxy_identity *out);
@@ -64,6 +66,9 @@ struct proxy_ops {
     int (*dial)(void *ctx, const char *host, uint16_t port, struct stream **out);
     /* The last connection of a draining service has ended. May free the service. */
     void (*drained)(void *ctx);
+    /* For arrivals with redirect: the host, with ":port" unless it is 443, at which somebody who asked for
+     * `asked` (a host name, may be empty) finds this service over HTTPS. False: not known yet. */
+    bool (*https_host)(void *ctx, struct span asked, char out[PROXY_HOST_BYTES]);
 };
 
 /* ---- settings -------------------------------------------------------------------- */
@@ -162,7 +167,8 @@ struct proxy_arrival {
     uint16_t listen_port; /* of ours */
     uint8_t protocol;     /* enum proxy_protocol */
     bool tls;
-    bool funnel; /* through the public ingress: no identity, other prefixes */
+    bool redirect; /* plain HTTP, and every answer is a redirect to HTTPS */
+    bool funnel;   /* through the public ingress: no identity, other prefixes */
 };
 
 /* The stream is taken over, also when the shard is full (then it is closed at once). */

@@ -35,10 +35,41 @@ static int answer_asterisk(struct routing *r)
     return span_equal_str(r->path, "*") ? 200 : 0;
 }
 
+/* 301 would turn a POST into a GET. */
+static int redirect_status(const struct routing *r)
+{
+    return r->x->method_id == HTTP_METHOD_GET || r->x->method_id == HTTP_METHOD_HEAD ? 301 : 308;
+}
+
+/* The same target over HTTPS; whatever else may be wrong with it is judged there. */
+static int redirect_to_https(struct routing *r)
+{
+    struct buf *out = &r->service->shard->text;
+    char host[PROXY_HOST_BYTES];
+    struct span asked = SPAN_NONE, port;
+    int e;
+
+    if (!r->x->conn->arrival.redirect)
+        return 0;
+    if (http_head_get(r->x->request, HTTP_FIELD_HOST, &asked))
+        asked = header_host_part(asked, &port);
+    if (!r->service->ops->https_host || !r->service->ops->https_host(r->service->ctx, asked, host))
+        return 503;
+    buf_clear(out);
+    e = buf_printf(out, "https://%s", host);
+    if (!e)
+        e = path_append_joined(SPAN_NONE, r->path, out);
+    if (!e && r->has_query)
+        e = buf_append_str(out, "?");
+    if (!e)
+        e = path_append_query(r->query, out);
+    r->location = buf_span(out);
+    return e ? 400 : redirect_status(r);
+}
+
 static int redirect_unclean(struct routing *r)
 {
     struct buf *out = &r->service->shard->text;
-    bool safe = r->x->method_id == HTTP_METHOD_GET || r->x->method_id == HTTP_METHOD_HEAD;
     int e;
 
     if (!r->service->clean_paths || path_is_clean(r->path))
@@ -50,7 +81,7 @@ static int redirect_unclean(struct routing *r)
     if (!e)
         e = path_append_query(r->query, out);
     r->location = buf_span(out);
-    return e ? 400 : safe ? 301 : 308; /* 301 would turn a POST into a GET */
+    return e ? 400 : redirect_status(r);
 }
 
 static void notice_segment(struct routing *r, const char *prefix)
@@ -116,10 +147,7 @@ static int rewrite_target(struct routing *r)
 }
 
 static int (*const checks[])(struct routing *r) = {
-    split_target,
-    answer_asterisk,
-    redirect_unclean,
-    match_prefix,
+    split_target, answer_asterisk, redirect_to_https, redirect_unclean, match_prefix,
 };
 
 int route_check(struct exchange *x, struct span *location)

@@ -816,6 +816,39 @@ static void a_silent_upstream_is_504_where_a_limit_is_set(void **state)
     assert_true(UP(0)->broke);
 }
 
+/* ---- redirects to HTTPS
+ * ------------------------------------------------------------------------------------ */
+
+static const char *redirected(const char *request)
+{
+    struct proxy_arrival a = { .listen_port = 80, .redirect = true };
+    struct proxy_service_config c = default_config();
+
+    if (!service)
+        start_with(&c);
+    says(client_connects_from(a), request);
+    return heard(&clients[client_count - 1]);
+}
+
+static void a_redirect_listener_names_the_same_target_over_https(void **state)
+{
+    (void)state;
+    assert_non_null(
+        strstr(redirected("GET /a//b?c=d HTTP/1.1\r\nHost: web\r\n\r\n"),
+               "HTTP/1.1 301 Moved Permanently\r\nLocation: https://web.tail.test:8443/a//b?c=d\r\n"));
+    assert_non_null(strstr(redirected("POST / HTTP/1.1\r\nHost: alias.test:80\r\nContent-Length: 0\r\n\r\n"),
+                           "HTTP/1.1 308 Permanent Redirect\r\nLocation: https://alias.test/\r\n"));
+    assert_null(strstr(redirected("GET / HTTP/1.1\r\nHost: web\r\n\r\n"), "Strict-Transport-Security"));
+    assert_int_equal(dialled, 0);
+}
+
+static void a_redirect_waits_for_the_name(void **state)
+{
+    (void)state;
+    known_to_control = false;
+    assert_non_null(strstr(redirected("GET / HTTP/1.1\r\nHost: web\r\n\r\n"), "HTTP/1.1 503 "));
+}
+
 /* ---- life ---------------------------------------------------------------------------------------------- */
 
 static void a_drained_service_finishes_what_runs(void **state)
@@ -918,6 +951,8 @@ int main(void)
         T(a_head_that_takes_too_long_is_408),
         T(idle_connections_are_closed_in_time),
         T(a_silent_upstream_is_504_where_a_limit_is_set),
+        T(a_redirect_listener_names_the_same_target_over_https),
+        T(a_redirect_waits_for_the_name),
         T(a_drained_service_finishes_what_runs),
         T(freeing_a_service_ends_everything),
         T(an_idle_connection_is_small),

@@ -28,7 +28,7 @@ static int client_count, dialled, dial_error;
 static bool refuse_connections, drained;
 static struct stream_pair_options way = { 0 };
 static struct proxy_identity identity;
-static bool known = true;
+static bool known = true, known_to_control = true;
 
 static void peer_step(struct peer *p)
 {
@@ -107,7 +107,15 @@ static void on_drained(void *ctx)
     drained = true;
 }
 
-static const struct proxy_ops ops = { whois, dial, on_drained };
+static bool https_host(void *ctx, struct span asked, char out[PROXY_HOST_BYTES])
+{
+    (void)ctx;
+    snprintf(out, PROXY_HOST_BYTES, "%s",
+             span_equal_str(asked, "alias.test") ? "alias.test" : "web.tail.test:8443");
+    return known_to_control;
+}
+
+static const struct proxy_ops ops = { whois, dial, on_drained, https_host };
 
 /* Until nothing moves any more. */
 static void run(void)
@@ -201,6 +209,7 @@ static int world_setup(void **state)
     client_count = dialled = dial_error = 0;
     refuse_connections = drained = false;
     known = false;
+    known_to_control = true;
     memset(&identity, 0, sizeof(identity));
     service = NULL;
     assert_int_equal(ev_loop_new(&loop), 0);
