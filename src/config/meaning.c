@@ -53,6 +53,20 @@ static void old_defaults(struct config *c)
                affected, affected == 1 ? "" : "s", names, affected > 3 ? ", ..." : "");
 }
 
+/* The one host name that everybody writes there. */
+static int localhost(struct config *c)
+{
+    char *address;
+
+    if (!text_starts_with(span_from_str(c->prometheus_address), "localhost:"))
+        return 0;
+    if (asprintf(&address, "127.0.0.1%s", strchr(c->prometheus_address, ':')) < 0)
+        return -ENOMEM;
+    free(c->prometheus_address);
+    c->prometheus_address = address;
+    return 0;
+}
+
 int meaning_apply(struct config *c, bool from_file)
 {
     for (size_t i = 0; i < c->service_count; i++) {
@@ -63,5 +77,5 @@ int meaning_apply(struct config *c, bool from_file)
     }
     if (from_file)
         old_defaults(c);
-    return 0;
+    return localhost(c);
 }

@@ -140,22 +140,18 @@ static char *read_secret(const char *path, const char **fault)
     return copy;
 }
 
-/* "Name: path" to "Name: what the file says". */
-static int read_header(struct config *c, struct config_service *s, const char *item)
+/* Header `name` with what the file at `path` says. */
+static int add_header(struct config *c, struct config_service *s, struct span name, const char *path)
 {
-    const char *colon = strchr(item, ':');
-    struct config_place at = place_of_option(s, &s->upstream_header_files);
-    char *path = credential(c, s, at, colon + 2), *value, *line = NULL;
     const char *fault;
+    char *value = read_secret(path, &fault), *line = NULL;
     int r = 0;
 
-    if (!path)
-        return 0;
-    value = read_secret(path, &fault);
     if (!value)
-        secret_fault(c, s, at, "upstreamHeaderFiles \"%.*s\": %s: %s", (int)(colon - item), item, path,
+        secret_fault(c, s, place_of_option(s, &s->upstream_header_files),
+                     "upstreamHeaderFiles \"%.*s\": %s: %s", (int)name.len, (const char *)name.data, path,
                      fault);
-    else if (asprintf(&line, "%.*s: %s", (int)(colon - item), item, value) < 0)
+    else if (asprintf(&line, "%.*s: %s", (int)name.len, (const char *)name.data, value) < 0)
         r = -ENOMEM;
     else
         r = list_add(&s->upstream_headers, span_from_str(line));
@@ -165,8 +161,27 @@ static int read_header(struct config *c, struct config_service *s, const char *i
         explicit_bzero(value, strlen(value));
     free(line);
     free(value);
-    free(path);
     return r;
+}
+
+/* "Name: path" of the list becomes the path that is meant, and a header. */
+static int read_header(struct config *c, struct config_service *s, char **item)
+{
+    struct span name = span_make(*item, strcspn(*item, ":"));
+    char *path = credential(c, s, place_of_option(s, &s->upstream_header_files), *item + name.len + 2), *line;
+    int r;
+
+    if (!path)
+        return 0;
+    r = add_header(c, s, name, path);
+    if (!r && asprintf(&line, "%.*s: %s", (int)name.len, (const char *)name.data, path) < 0)
+        r = -ENOMEM;
+    free(path);
+    if (r)
+        return r;
+    free(*item);
+    *item = line;
+    return 0;
 }
 
 static bool is_oauth_secret(const char *key)
@@ -245,7 +260,7 @@ int secrets_read(struct config *c)
 
         resolve_credentials(c, s);
         for (size_t k = 0; !r && k < s->upstream_header_files.count; k++)
-            r = read_header(c, s, s->upstream_header_files.items[k]);
+            r = read_header(c, s, &s->upstream_header_files.items[k]);
         if (!r)
             r = auth_key(c, s, common);
         if (r)

@@ -223,6 +223,9 @@ static void metrics_can_be_turned_off_and_default_to_loopback(void **state)
     assert_int_equal(load_yaml(&c, "prometheusAddr: ''\nservices:\n- " WEB "\n"), 0);
     assert_string_equal(c.prometheus_address, "");
     config_free(&c);
+    assert_int_equal(load_yaml(&c, "prometheusAddr: 'localhost:9100'\nservices:\n- " WEB "\n"), 0);
+    assert_string_equal(c.prometheus_address, "127.0.0.1:9100");
+    config_free(&c);
 }
 
 /* Flags of the process beat the file; those of one service are named and ignored, in tsnsrv silently. */
@@ -269,6 +272,8 @@ static void header_values_and_keys_come_from_files_and_credentials(void **state)
     assert_int_equal(c.services[0].upstream_headers.count, 3);
     assert_string_equal(c.services[0].upstream_headers.items[1], "Authorization: Bearer s3cret");
     assert_string_equal(c.services[0].upstream_headers.items[2], "X-B: Bearer s3cret");
+    snprintf(text, sizeof(text), "X-B: %s", token); /* what the sandbox has to allow */
+    assert_string_equal(c.services[0].upstream_header_files.items[1], text);
     config_free(&c);
     assert_int_equal(load_yaml(&c, "services:\n- {name: web, upstream: 'http://a', plaintext: true, "
                                    "authkeyPath: 'credential:../authkey'}\n"),
