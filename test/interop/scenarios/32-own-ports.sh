@@ -6,7 +6,7 @@ client c1 tun
 in_ns "$NS_SUT" python3 -c 'import socket, time
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("", 41701)); time.sleep(3600)' &
 is_taken() {
-  in_ns "$NS_SUT" ss -Hlun 'sport = 41701' | grep -q .
+  [[ -n $(in_ns "$NS_SUT" ss -Hlun 'sport = 41701') ]]
 }
 eventually "$LIMIT" is_taken
 configure
