@@ -6,7 +6,8 @@
 #include <stdlib.h>
 
 #define SAVE_DELAY (2 * SEC)   /* a netmap is written this long after it changed, the first one at once, */
-#define SAVE_JITTER (8 * SEC)  /* and up to this much later, so that N nodes do not write together */
+#define SAVE_JITTER (8 * SEC)  /* and up to this much later, so that N nodes do not write together, ... */
+#define SAVE_SPREAD (SEC / 4)  /* ... and up to this much for each node of the shard: a save takes some ms */
 #define KEYS_RETRY (30 * SEC)  /* after the first keys could not be written */
 #define EXPIRY_STEP (30 * SEC) /* the least between two looks at expiries: clocks differ */
 #define STATE_NETMAP_WRITE_MAX ((size_t)STATE_NETMAP_BYTES_MAX - 128)
@@ -181,6 +182,7 @@ static int data_path_rekey(struct node *n, time_ns now)
         wireguard_peer_renew(p->wireguard, now);
     }
     n->saved = false; /* the stored netmap is the old key's */
+    ev_timer_stop(&n->save_timer);
     arm_save(n, now);
     return 0;
 }
@@ -441,6 +443,7 @@ static void arm_expiry(struct node *n, time_ns now)
 
 static void arm_save(struct node *n, time_ns now)
 {
+    time_ns spread = SAVE_JITTER + (time_ns)n->shard->nodes.used * SAVE_SPREAD;
     uint32_t jitter;
 
     if (ev_timer_running(&n->save_timer))
@@ -450,8 +453,7 @@ static void arm_save(struct node *n, time_ns now)
         return;
     }
     random_bytes(&jitter, sizeof(jitter));
-    ev_timer_set(&n->save_timer,
-                 now + SAVE_DELAY + (time_ns)((uint64_t)jitter * (uint64_t)SAVE_JITTER >> 32));
+    ev_timer_set(&n->save_timer, now + SAVE_DELAY + (time_ns)((uint64_t)spread / UINT32_MAX * jitter));
 }
 
 static int apply_changes(struct node *n, struct netmap_changes *changes, time_ns now)
@@ -531,11 +533,11 @@ static void load_netmap(struct node *n)
     int r;
 
     buf_init(&text, STATE_NETMAP_BYTES_MAX + 2);
-    r = state_load_netmap(state_folder_store(n->folder), &n->public_key, &text);
+    r = state_folder_load_netmap(n->folder, &n->public_key, &text);
     if (!r)
         r = netmap_load(n->netmap, buf_span(&text));
     buf_deinit(&text);
-    if (r == NETMAP_E_DAMAGED)
+    if (r == NETMAP_E_DAMAGED || r == -EBADMSG)
         state_damaged_netmap(state_folder_store(n->folder));
     if (r || !netmap_self(n->netmap))
         return;
@@ -604,7 +606,7 @@ static void on_stopped_task(struct ev_task *task, time_ns now)
     }
     ev_timer_stop(&n->stop_timer);
     ev_timer_stop(&n->keys_timer);
-    if (!n->logged_out)
+    if (!n->logged_out && (!n->saved || ev_timer_running(&n->save_timer)))
         save_netmap(n);
     enter(n, NODE_STOPPED, "stopped");
     n->ops->stopped(n->ctx, n);

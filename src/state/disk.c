@@ -11,6 +11,9 @@
 #include "state/state.h"
 
 #include "ev/ev.h"
+#include "state/bases.h"
+#include "state/internal.h"
+#include "state/pack.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -42,6 +45,7 @@ struct state_folder {
     struct state_desk *desk;
     char *control_url;
     struct job *netmap; /* posted and not begun; under the disk's lock */
+    struct base *base;  /* what the file is packed against; NULL: nothing. Likewise */
     bool closed;
 };
 
@@ -57,6 +61,7 @@ struct state_disk {
     bool running, joinable, stopping, busy;
     struct list queue;
     size_t netmap_bytes; /* waiting or being written */
+    struct bases bases;
     struct state_disk_counters counters;
 };
 
@@ -80,8 +85,113 @@ static struct job *job_new(struct state_folder *f, enum job_kind kind, state_don
     return j;
 }
 
+/* ---- netmaps --------------------------------------------------------------------------------
+ *
+ * Only the writer makes bases and lets go of them, so it may read their texts without the lock.
+ */
+static struct base *next_base(struct state_disk *d, const struct job *j, const struct base *after)
+{
+    struct base *next;
+
+    pthread_mutex_lock(&d->lock);
+    next = bases_next(&d->bases, state_directory(j->folder->store), after);
+    pthread_mutex_unlock(&d->lock);
+    return next;
+}
+
+static int add_base(struct state_disk *d, const struct job *j, struct base **out)
+{
+    int r;
+
+    pthread_mutex_lock(&d->lock); /* writes under it, but seldom: a few bases are all there ever are */
+    r = bases_add(&d->bases, state_directory(j->folder->store), buf_span(&j->netmap), out);
+    if (!r) {
+        d->counters.bases++;
+        d->counters.packed_bytes += j->netmap.len;
+    }
+    pthread_mutex_unlock(&d->lock);
+    return r;
+}
+
+static int pack_with(const struct job *j, const struct base *base, struct buf *out)
+{
+    buf_clear(out);
+    return pack(buf_span(&j->netmap), base ? base->id : 0, base ? base->text : SPAN_NONE, out);
+}
+
+static bool is_good(const struct job *j, const struct buf *packed)
+{
+    return packed->len * BASE_GAIN <= j->netmap.len;
+}
+
+/* Against the base that it has, or another one that is good, or a new one, or the best that there is. */
+static int pack_best(struct state_disk *d, const struct job *j, struct base **base, struct buf *out)
+{
+    struct base *best = j->folder->base, *fresh;
+    unsigned count = 0;
+    size_t smallest;
+    int r = pack_with(j, best, out);
+
+    if (r || is_good(j, out) || j->netmap.len < BASE_TEXT_BYTES_MIN) {
+        *base = best;
+        return r;
+    }
+    smallest = out->len;
+    for (struct base *b = next_base(d, j, NULL); b; b = next_base(d, j, b)) {
+        count++;
+        r = b == best ? 0 : pack_with(j, b, out);
+        if (r)
+            return r;
+        if (b != best && out->len < smallest) {
+            smallest = out->len;
+            best = b;
+        }
+        if (best == b && is_good(j, out))
+            break;
+    }
+    if (smallest * BASE_GAIN > j->netmap.len && count < BASES_PER_PARENT && add_base(d, j, &fresh) == 0)
+        best = fresh;
+    *base = best;
+    return pack_with(j, best, out);
+}
+
+/* The folder's file needs this base now. */
+static void move_base(struct state_disk *d, struct state_folder *f, struct base *to)
+{
+    struct base *from = f->base;
+
+    if (from == to)
+        return;
+    pthread_mutex_lock(&d->lock);
+    if (to)
+        to->refs++;
+    f->base = to;
+    if (from)
+        bases_drop(&d->bases, state_directory(f->store), from);
+    pthread_mutex_unlock(&d->lock);
+}
+
+static int write_netmap(struct state_disk *d, struct job *j)
+{
+    struct base *base = NULL;
+    struct buf packed;
+    int r;
+
+    buf_init(&packed, STATE_NETMAP_BYTES_MAX + PACK_HEAD_BYTES_MAX);
+    r = pack_best(d, j, &base, &packed);
+    if (!r)
+        r = state_save_packed(j->folder->store, &j->node, buf_span(&packed));
+    if (!r)
+        move_base(d, j->folder, base);
+    pthread_mutex_lock(&d->lock);
+    d->counters.packed_bytes += packed.len;
+    pthread_mutex_unlock(&d->lock);
+    buf_deinit(&packed);
+    return r;
+}
+
 /* The blocking part. Without the lock. */
-static void job_do(struct job *j)
+static void job_do(struct state_disk *d, struct job *j)
 {
     struct state_store *s = j->folder->store;
 
@@ -90,9 +200,13 @@ static void job_do(struct job *j)
         j->result = state_save(s, j->folder->control_url, &j->keys);
         break;
     case JOB_NETMAP:
-        j->result = state_save_netmap(s, &j->node, buf_span(&j->netmap));
+        j->result = write_netmap(d, j);
         break;
     case JOB_CLOSE:
+        pthread_mutex_lock(&d->lock);
+        if (j->folder->base)
+            bases_leave(j->folder->base);
+        pthread_mutex_unlock(&d->lock);
         state_close(s);
         j->folder->store = NULL;
         break;
@@ -126,7 +240,8 @@ static void run(struct state_disk *d, struct job *j)
         j->folder->netmap = NULL;
     d->busy = true;
     pthread_mutex_unlock(&d->lock);
-    job_do(j);
+    job_do(d, j);
+    buf_deinit(&j->netmap); /* its letter may lie for a while */
     pthread_mutex_lock(&d->lock);
     d->netmap_bytes -= bytes;
     d->counters.written++;
@@ -213,6 +328,7 @@ int state_disk_new(struct state_disk **out)
     pthread_cond_init(&d->idle, NULL);
     pthread_condattr_destroy(&attr);
     list_init(&d->queue);
+    bases_init(&d->bases);
     *out = d;
     return 0;
 }
@@ -236,6 +352,7 @@ void state_disk_free(struct state_disk *d)
     if (d->joinable)
         pthread_join(d->thread, NULL);
     must(list_empty(&d->queue));
+    bases_deinit(&d->bases);
     pthread_cond_destroy(&d->work);
     pthread_cond_destroy(&d->idle);
     pthread_mutex_destroy(&d->lock);
@@ -302,6 +419,21 @@ int state_folder_open(struct state_folder **out, struct state_desk *k, const cha
 struct state_store *state_folder_store(struct state_folder *f)
 {
     return f->store;
+}
+
+int state_folder_load_netmap(struct state_folder *f, const struct public_key *node, struct buf *out)
+{
+    struct state_disk *d = f->desk->disk;
+    uint64_t id;
+    int r = state_load_netmap_of(f->store, node, out, &id);
+
+    if (r || !id)
+        return r;
+    pthread_mutex_lock(&d->lock);
+    if (!f->base)
+        f->base = bases_take(&d->bases, state_directory(f->store), id);
+    pthread_mutex_unlock(&d->lock);
+    return 0;
 }
 
 int state_folder_save(struct state_folder *f, const struct state_keys *keys, state_done_fn *done, void *owner)

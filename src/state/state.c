@@ -1,4 +1,6 @@
+#include "state/bases.h"
 #include "state/internal.h"
+#include "state/pack.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -57,15 +59,13 @@ static int write_all(int fd, struct span bytes)
     return 0;
 }
 
-/* New file beside it, renamed over it; with `sync`, on the disk when this returns. */
-static int replace_file(const struct state_store *s, const char *name, const struct span *parts, size_t count,
-                        bool sync)
+int state_replace_file(int directory, const char *name, const struct span *parts, size_t count, bool sync)
 {
     char fresh[64];
     int fd, r = 0;
 
     snprintf(fresh, sizeof(fresh), "%s.new", name);
-    fd = openat(s->directory, fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    fd = openat(directory, fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return -errno;
     for (size_t i = 0; i < count && !r; i++)
@@ -74,13 +74,24 @@ static int replace_file(const struct state_store *s, const char *name, const str
         r = -errno;
     if (close(fd) < 0 && !r)
         r = -errno;
-    if (!r && renameat(s->directory, fresh, s->directory, name) < 0)
+    if (!r && renameat(directory, fresh, directory, name) < 0)
         r = -errno;
     if (r) {
-        unlinkat(s->directory, fresh, 0);
+        unlinkat(directory, fresh, 0);
         return r;
     }
-    return sync && fsync(s->directory) < 0 ? -errno : 0;
+    return sync && fsync(directory) < 0 ? -errno : 0;
+}
+
+static int replace_file(const struct state_store *s, const char *name, const struct span *parts, size_t count,
+                        bool sync)
+{
+    return state_replace_file(s->directory, name, parts, count, sync);
+}
+
+int state_directory(const struct state_store *s)
+{
+    return s->directory;
 }
 
 /* Appends the whole file to *out. */
@@ -289,34 +300,76 @@ int state_save(struct state_store *s, const char *control_url, const struct stat
 }
 
 /* ---- netmap ---------------------------------------------------------------------------------
- * First line: the node key it belongs to; the rest is the netmap's own form.
+ * First line: the node key it belongs to; the rest is the netmap's own form, packed (pack.h) or not.
  */
 
-int state_save_netmap(struct state_store *s, const struct public_key *node, struct span netmap)
+int state_save_packed(struct state_store *s, const struct public_key *node, struct span packed)
 {
     char head[KEY_TEXT_BYTES + 1];
 
     key_text(head, "nodekey:", node->bytes);
     strcat(head, "\n");
     return err_trace(
-        replace_file(s, NETMAP_FILE, (const struct span[]) { span_from_str(head), netmap }, 2, false));
+        replace_file(s, NETMAP_FILE, (const struct span[]) { span_from_str(head), packed }, 2, false));
+}
+
+int state_save_netmap(struct state_store *s, const struct public_key *node, struct span netmap)
+{
+    struct buf packed;
+    int r;
+
+    buf_init(&packed, STATE_NETMAP_BYTES_MAX + PACK_HEAD_BYTES_MAX);
+    r = pack(netmap, 0, SPAN_NONE, &packed);
+    if (!r)
+        r = state_save_packed(s, node, buf_span(&packed));
+    buf_deinit(&packed);
+    return r;
+}
+
+static int unpack_netmap(const struct state_store *s, struct span packed, struct buf *out, uint64_t *id)
+{
+    struct span base = SPAN_NONE, frame;
+    size_t len;
+    int r = 0;
+
+    if (!pack_head(packed, id, &len, &frame)) /* an older file: as it is */
+        return buf_append(out, packed);
+    if (len > STATE_NETMAP_BYTES_MAX)
+        return -EBADMSG;
+    if (*id)
+        r = base_map(s->directory, *id, &base);
+    if (r)
+        return r == -ENOENT ? r : -EBADMSG;
+    r = unpack(frame, len, base, out);
+    base_unmap(base);
+    return r > 0 ? -EBADMSG : r;
+}
+
+int state_load_netmap_of(struct state_store *s, const struct public_key *node, struct buf *out,
+                         uint64_t *base)
+{
+    char head[KEY_TEXT_BYTES + 1];
+    struct buf file;
+    int r;
+
+    *base = 0;
+    buf_init(&file, STATE_NETMAP_BYTES_MAX + 2);
+    r = read_file(s, NETMAP_FILE, STATE_NETMAP_BYTES_MAX, &file);
+    key_text(head, "nodekey:", node->bytes);
+    strcat(head, "\n");
+    if (!r && !text_starts_with(buf_span(&file), head))
+        r = -ENOENT;
+    if (!r)
+        r = unpack_netmap(s, span_slice(buf_span(&file), strlen(head), file.len), out, base);
+    buf_deinit(&file);
+    return r == -ENOENT || r == -EBADMSG ? r : err_trace(r);
 }
 
 int state_load_netmap(struct state_store *s, const struct public_key *node, struct buf *out)
 {
-    char head[KEY_TEXT_BYTES + 1];
-    int r = read_file(s, NETMAP_FILE, STATE_NETMAP_BYTES_MAX, out);
+    uint64_t base;
 
-    if (r)
-        return r == -ENOENT ? r : err_trace(r);
-    key_text(head, "nodekey:", node->bytes);
-    strcat(head, "\n");
-    if (!text_starts_with(buf_span(out), head)) {
-        buf_clear(out);
-        return -ENOENT;
-    }
-    buf_consume(out, strlen(head));
-    return 0;
+    return state_load_netmap_of(s, node, out, &base);
 }
 
 void state_damaged_netmap(struct state_store *s)

@@ -3,6 +3,8 @@
  * One folder per node, mode 0700:
  *   manytails.state    JSON, the keys; written before they are used
  *   manytails.netmap   the last netmap, so that the service answers while control does not
+ * and beside the folders, for all of them that a process writes:
+ *   manytails.base-*   a netmap that theirs are packed against (docs/protocol/state.md)
  *
  * The folder is locked as long as the process lives: one identity, one process.
  *
@@ -55,7 +57,8 @@ NODISCARD int state_load(struct state_store *s, const char *control_url, struct 
 /* On disk when it returns 0. -errno: the old file is as it was. */
 NODISCARD int state_save(struct state_store *s, const char *control_url, const struct state_keys *keys);
 
-/* The netmap stored for this node key; *out is appended to. -ENOENT: none, or of another key. */
+/* The netmap stored for this node key; *out is appended to. -ENOENT: none, or of another key; -EBADMSG: it is
+ * damaged. */
 NODISCARD int state_load_netmap(struct state_store *s, const struct public_key *node, struct buf *out);
 NODISCARD int state_save_netmap(struct state_store *s, const struct public_key *node, struct span netmap);
 /* Sets a stored netmap aside that turned out unusable. */
@@ -78,7 +81,8 @@ struct state_disk_counters {
     uint64_t posted, written, failed; /* jobs */
     uint64_t replaced;                /* netmaps that a newer one overtook */
     uint64_t refused;                 /* STATE_E_FULL */
-    uint64_t bytes;                   /* of netmaps written */
+    uint64_t bytes, packed_bytes;     /* of netmaps, and of what was written of them, bases included */
+    uint64_t bases;                   /* made */
     uint32_t queued_max;
 };
 void state_disk_counters_get(struct state_disk *d, struct state_disk_counters *out);
@@ -90,6 +94,9 @@ void state_desk_free(struct state_desk *k); /* after its folders; NULL is fine *
 NODISCARD int state_folder_open(struct state_folder **out, struct state_desk *k, const char *directory,
                                 const char *control_url, char why[STATE_WHY_BYTES]);
 struct state_store *state_folder_store(struct state_folder *f);
+/* state_load_netmap; what is written later is packed against the same base. */
+NODISCARD int state_folder_load_netmap(struct state_folder *f, const struct public_key *node,
+                                       struct buf *out);
 /* What was posted is written and the lock released, some time; no callback comes any more. NULL is fine. */
 void state_folder_close(struct state_folder *f);
 

@@ -1,4 +1,5 @@
 /* The writer against a real disk and a real loop. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -258,6 +259,142 @@ static void a_folder_can_be_opened_again_at_once(void **state)
     assert_int_equal(stored_number(), 20);
 }
 
+/* ---- many netmaps -------------------------------------------------------------------------------- */
+
+#define MANY 100
+
+/* 100 KB that all nodes see, and something of this node's own. */
+static void large_netmap(struct buf *out, int node, int version)
+{
+    buf_init(out, 1 << 20);
+    assert_int_equal(buf_printf(out, "{\"Node\":%d,\"Peers\":[", node), 0);
+    for (int i = 0; i < 500; i++) {
+        uint32_t x = (uint32_t)(i < version ? i + 90000 : i) * 2654435761u;
+
+        assert_int_equal(buf_printf(out, "{\"ID\":%d,\"Key\":\"", i), 0);
+        for (int k = 0; k < 16; k++, x = x * 1664525 + 1013904223)
+            assert_int_equal(buf_printf(out, "%08x", x), 0);
+        assert_int_equal(buf_append_str(out, "\"},"), 0);
+    }
+    assert_int_equal(buf_append_str(out, "]}"), 0);
+}
+
+static unsigned base_files(void)
+{
+    DIR *d = opendir(directory);
+    unsigned n = 0;
+
+    assert_non_null(d);
+    for (struct dirent *e; (e = readdir(d));)
+        n += strncmp(e->d_name, "manytails.base-", 15) == 0;
+    closedir(d);
+    return n;
+}
+
+static void open_many(struct state_folder *folders[MANY])
+{
+    char path[96];
+
+    for (int i = 0; i < MANY; i++) {
+        snprintf(path, sizeof(path), "%s/%d", directory, i);
+        assert_int_equal(state_folder_open(&folders[i], desk, path, URL, why), 0);
+    }
+}
+
+static void save_many(struct state_folder *folders[MANY], int version)
+{
+    struct public_key node = { { 1 } };
+    struct buf text;
+
+    for (int i = 0; i < MANY; i++) {
+        large_netmap(&text, i, version);
+        assert_int_equal(state_folder_save_netmap(folders[i], &node, &text, on_done, NULL), 0);
+        state_disk_wait(disk);
+    }
+}
+
+static void assert_many(struct state_folder *folders[MANY], int version)
+{
+    struct public_key node = { { 1 } };
+    struct buf want, got;
+
+    for (int i = 0; i < MANY; i++) {
+        large_netmap(&want, i, version);
+        buf_init(&got, 1 << 20);
+        assert_int_equal(state_folder_load_netmap(folders[i], &node, &got), 0);
+        assert_true(span_equal(buf_span(&got), buf_span(&want)));
+        buf_deinit(&want);
+        buf_deinit(&got);
+    }
+}
+
+static void close_many(struct state_folder *folders[MANY])
+{
+    for (int i = 0; i < MANY; i++)
+        state_folder_close(folders[i]);
+    state_disk_wait(disk);
+}
+
+/* A hundred nodes cost little more than one, on disk and to write. */
+static void what_all_nodes_see_is_stored_once(void **state)
+{
+    (void)state;
+    struct state_folder *folders[MANY];
+    struct state_disk_counters c;
+
+    open_many(folders);
+    save_many(folders, 0);
+    assert_many(folders, 0);
+    state_disk_counters_get(disk, &c);
+    assert_int_equal(c.failed, 0);
+    assert_int_equal(c.bases, 1);
+    assert_int_equal(base_files(), 1);
+    assert_true(c.packed_bytes * 30 < c.bytes);
+    close_many(folders);
+    open_many(folders); /* as after a restart: the same base is used again */
+    assert_many(folders, 0);
+    save_many(folders, 1);
+    assert_many(folders, 1);
+    state_disk_counters_get(disk, &c);
+    assert_int_equal(c.bases, 1);
+    close_many(folders);
+}
+
+static void a_base_that_has_aged_is_replaced_and_removed(void **state)
+{
+    (void)state;
+    struct state_folder *folders[MANY];
+    struct state_disk_counters c;
+
+    open_many(folders);
+    save_many(folders, 0);
+    save_many(folders, 400); /* four fifths of the peers are others now */
+    assert_many(folders, 400);
+    state_disk_counters_get(disk, &c);
+    assert_int_equal(c.bases, 2);
+    assert_int_equal(base_files(), 1);
+    close_many(folders);
+    assert_int_equal(base_files(), 1);
+}
+
+static void a_lost_base_costs_the_netmap_and_nothing_else(void **state)
+{
+    (void)state;
+    struct state_folder *folders[MANY];
+    struct public_key node = { { 1 } };
+    char command[192];
+    struct buf got;
+
+    open_many(folders);
+    save_many(folders, 0);
+    snprintf(command, sizeof(command), "rm %s/manytails.base-*", directory);
+    assert_int_equal(system(command), 0);
+    buf_init(&got, 1 << 20);
+    assert_int_equal(state_folder_load_netmap(folders[1], &node, &got), -ENOENT);
+    buf_deinit(&got);
+    close_many(folders);
+}
+
 /* ---- kill -9 -------------------------------------------------------------------------------- */
 
 struct victim {
@@ -340,6 +477,9 @@ int main(void)
         T(what_waits_is_bounded),
         T(a_write_that_fails_says_so_and_the_old_file_stays),
         T(a_folder_can_be_opened_again_at_once),
+        T(what_all_nodes_see_is_stored_once),
+        T(a_base_that_has_aged_is_replaced_and_removed),
+        T(a_lost_base_costs_the_netmap_and_nothing_else),
         T(what_was_acknowledged_outlives_a_kill_at_any_instant),
     };
 
