@@ -196,6 +196,28 @@ static void a_connection_outlives_a_new_node_key_of_the_client(void **state)
     client_close(&c);
 }
 
+/* Between nodes of one process, where packets go by handle and key, without WireGuard. */
+static void a_connection_outlives_a_new_node_key_of_a_neighbour(void **state)
+{
+    struct client c;
+
+    (void)state;
+    member_start(&web, (struct member *[]) { &plain, NULL });
+    member_start(&plain, (struct member *[]) { &web, NULL });
+    client_open(&c, &plain, web.ip);
+    sim_run(5 * SEC);
+    request_is_answered(&c);
+    rotate(&web);
+    member_told_of(&plain, &web);
+    request_is_answered(&c);
+    rotate(&plain);
+    member_told_of(&web, &plain);
+    request_is_answered(&c);
+    assert_true(here.shard->counters.inner_local > 0);
+    assert_int_equal(wireguard_counters(here.shard->wireguard)->handshakes_done, 0);
+    client_close(&c);
+}
+
 static void after_a_rotation_the_old_key_opens_nothing(void **state)
 {
     struct public_key old;
@@ -335,6 +357,7 @@ int main(void)
         T(a_peer_whose_key_expires_is_refused_from_then_on),
         T(a_connection_outlives_a_new_node_key_of_the_service),
         T(a_connection_outlives_a_new_node_key_of_the_client),
+        T(a_connection_outlives_a_new_node_key_of_a_neighbour),
         T(after_a_rotation_the_old_key_opens_nothing),
         T(the_netmap_is_stored_under_the_new_key),
         T(a_shared_service_answers_under_the_address_the_peer_has_for_it),
