@@ -24,10 +24,9 @@
 #define REJECT_AFTER_TIME (180 * SEC)
 #define REKEY_TIMEOUT (5 * SEC)
 #define REKEY_TIMEOUT_JITTER_MAX (333 * MSEC)
-#define RENEW_TIMEOUT                                                                              \
-    (1 * SEC)           /* instead of it, for the first of a handshake because our key changed ... \
-                         */
-#define RENEW_HURRIES 5 /* ... and for so many */
+/* Instead of it, for the first of a handshake because our key changed, and for how many: about 7 s. */
+#define RENEW_TIMEOUT (300 * MSEC)
+#define RENEW_HURRIES 16
 #define KEEPALIVE_TIMEOUT (10 * SEC)
 #define ERASE_AFTER_TIME (3 * REJECT_AFTER_TIME)
 #define HANDSHAKE_RETRIES_MAX 18 /* given up when one more is due: 20 initiations */

@@ -1,7 +1,7 @@
 /* The timers of a peer. They are armed in this file only, and all of them are one deadline outside.
  *
- *   retransmit  5..5.333 s after an initiation without answer: again, at most 20 in all; five times after
- *               1..1.333 s when our own key has changed
+ *   retransmit  5..5.333 s after an initiation without answer: again, at most 20 in all; when our own
+ *               key has changed, 16 times after 0.3..0.633 s before that
  *   keepalive   10 s after data came and nothing was sent: say that we are here
  *   silence     15..15.333 s after data was sent and nothing came: the peer has lost its key, start anew
  *   rekey       at once, when a packet was sent or received with a key that needs renewing; a deadline,
@@ -158,13 +158,16 @@ static void retransmit(struct wireguard_peer *p, time_ns now)
 {
     struct active *a = p->active;
 
+    if (a->hurries) { /* not counted towards giving up */
+        a->hurries--;
+        initiation_send(p, now);
+        return;
+    }
     if (a->retries > HANDSHAKE_RETRIES_MAX) {
         timers_give_up(p, now);
         return;
     }
-    if (a->hurries) {
-        a->hurries--;
-    } else if (now - a->handshake_sent_at < REKEY_TIMEOUT) { /* we answered an initiation meanwhile */
+    if (now - a->handshake_sent_at < REKEY_TIMEOUT) { /* we answered an initiation meanwhile */
         timers_initiation_delayed(p, a->handshake_sent_at + REKEY_TIMEOUT);
         return;
     }

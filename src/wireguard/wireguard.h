@@ -198,8 +198,9 @@ NODISCARD int wireguard_seal_batch(struct wireguard_peer *p, const struct wiregu
 void wireguard_initiate(struct wireguard_peer *p, time_ns now);
 
 /* After wireguard_node_set_secret, for each peer: one with a session or a handshake under way begins a new
- * one now. The first few go out every second: a peer drops what it has with the old key when control tells it
- * of the new one, and knows nothing of the new one before that, so waiting 5 s would be a pause of 5 s. */
+ * one now. For some seconds it is repeated twice a second: a peer drops what it has with the old key when
+ * control tells it of the new one, and knows nothing of the new one before that, so waiting 5 s would be a
+ * pause of 5 s. */
 void wireguard_peer_renew(struct wireguard_peer *p, time_ns now);
 
 /* ---- time --------------------------------------------------------------------------- */
