@@ -17,7 +17,6 @@ time_ns login_deadline(const struct control_client *c)
 void login_begin(struct control_client *c, bool renew, time_ns now)
 {
     call_reset(&c->login);
-    c->keys_pending = false;
     if (c->registration.followup)
         c->ops->auth_url(c->owner, NULL);
     registration_begin(&c->registration, renew);
@@ -27,10 +26,10 @@ void login_begin(struct control_client *c, bool renew, time_ns now)
 
 void login_cancel(struct control_client *c)
 {
-    if (!c->login_active || !c->registered)
+    if (!c->login_active || !c->registered ||
+        c->keys_pending) /* pending: the server has the new key already */
         return;
     call_reset(&c->login);
-    c->keys_pending = false;
     if (c->registration.followup)
         c->ops->auth_url(c->owner, NULL);
     registration_begin(&c->registration, false);
@@ -87,6 +86,7 @@ static void not_stored(struct control_client *c, int error, time_ns now)
     log_error(c->name, "control: %s", text);
     client_set_reason(c, text);
     c->login_at = now + backoff_delay(4, BACKOFF_STEP, BACKOFF_MAX, client_random());
+    c->poll_at = MIN(c->poll_at, c->login_at);
     gate_leave(c->shard, c->server, &c->waiter);
 }
 
@@ -234,6 +234,8 @@ static void answered(struct control_client *c, time_ns now)
 
 static void begin_if_due(struct control_client *c, time_ns now)
 {
+    if (c->keys_pending)
+        return;
     if (c->restart_login) {
         login_begin(c, c->renew_login || c->registration.renew, now);
         c->restart_login = c->renew_login = false;

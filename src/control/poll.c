@@ -263,6 +263,10 @@ static bool take_all(struct control_client *c, time_ns now)
 static void not_wanted(struct control_client *c, const char *why, time_ns now)
 {
     poll_stop(c);
+    if (c->keys_pending) { /* of course: it knows us by the key that is being written down */
+        c->poll_at = TIME_NEVER;
+        return;
+    }
     client_set_reason(c, why);
     if (!registration_not_found(&c->registration)) {
         c->poll_at = now + backoff_delay(2, BACKOFF_STEP, BACKOFF_MAX, client_random());
@@ -272,7 +276,7 @@ static void not_wanted(struct control_client *c, const char *why, time_ns now)
     }
     log_error(c->name, "control: %s: %s; the node is gone there and is registered anew", c->server->url.text,
               why);
-    c->registered = c->keys_pending = false;
+    c->registered = false;
     c->login_active = true;
     c->login_at = now;
     client_again(c);

@@ -518,6 +518,34 @@ static void expired_key_is_renewed_with_the_auth_key(void **state)
     assert_int_equal(test_server_connections(w.server), 1);
 }
 
+/* The old stream says, quicker than our disk is, that nothing is expired any more: the server means the key
+ * that it has just been told, so that one has to be used and nothing else. */
+static void a_renewed_key_that_is_still_being_stored_is_not_given_up(void **state)
+{
+    (void)state;
+    struct node *n;
+    char key[128], text[128], json[512], expiry[TIME_TEXT_BYTES];
+
+    w.key_expiry = ev_wall_clock() + SEC / 5;
+    n = start(0, "k");
+    until(running(n));
+    w.key_expiry = 0;
+    n->keys_result = CONTROL_KEYS_LATER;
+    until(w.registers == 2 && n->client->keys_pending);
+    member(w.last_register, "NodeKey", key, sizeof(key));
+    snprintf(json, sizeof(json),
+             "{\"Node\":{\"ID\":1,\"Name\":\"a.test.\",\"Key\":\"%s\",\"KeyExpiry\":\"%s\","
+             "\"Addresses\":[\"100.64.0.1/32\"],\"MachineAuthorized\":true}}",
+             key, time_text_rfc3339(ev_wall_clock() + HOUR, expiry));
+    test_stream_send(w.stream, json);
+    until(n->maps == 2);
+    pass(20 * MSEC);
+    control_client_keys_stored(n->client, 0);
+    until(running(n) && w.streams == 2);
+    assert_string_equal(member(w.last_stream, "NodeKey", text, sizeof(text)), key);
+    assert_int_equal(w.registers, 2);
+}
+
 static void expired_key_without_auth_key_needs_a_person_and_an_extension_helps(void **state)
 {
     (void)state;
@@ -751,6 +779,7 @@ int main(void)
         T(update_finds_out_that_the_node_was_deleted),
         T(stream_without_the_node_in_it_is_begun_anew),
         T(expired_key_is_renewed_with_the_auth_key),
+        T(a_renewed_key_that_is_still_being_stored_is_not_given_up),
         T(expired_key_without_auth_key_needs_a_person_and_an_extension_helps),
         T(better_auth_key_is_tried_at_once),
         T(nonsense_in_the_stream_costs_the_connection),

@@ -214,7 +214,8 @@ static void on_keys_written(void *owner, int result)
 
     if (!result)
         n->keys = n->fresh;
-    state_keys_wipe(&n->fresh);
+    else
+        state_keys_wipe(&n->fresh);
     if (result)
         log_error(n->name, "the new node key cannot be written to %s: %s", n->state_directory,
                   err_text(result));
