@@ -1,10 +1,15 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
-#include "config/config.h"
+#include "cli/status.h"
 #include "daemon/daemon.h"
+#include "ev/ev.h"
+
+#define WIDTH_DEFAULT 80
 
 struct status_options {
     bool json;
@@ -28,157 +33,49 @@ static bool parse(struct status_options *o, int argc, char **argv)
     return true;
 }
 
-static const char *bytes_text(int64_t n, char out[32])
+/* A pipe has no width: what reads it may be as wide as it likes. */
+static size_t output_width(void)
 {
-    static const char units[] = "kMGT";
-    double v = (double)n;
-    int unit = -1;
+    struct winsize size;
 
-    while (v >= 999.5 && unit < 3) {
-        v /= 1000;
-        unit++;
-    }
-    if (unit < 0)
-        snprintf(out, 32, "%lld B", (long long)n);
-    else
-        snprintf(out, 32, "%.*f %cB", v < 10 ? 1 : 0, v, units[unit]);
-    return out;
+    if (!isatty(STDOUT_FILENO))
+        return SIZE_MAX;
+    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col ? size.ws_col : WIDTH_DEFAULT;
 }
 
-static int64_t number(const struct json *v, const char *key)
+static int print(struct span answer, const char *name)
 {
-    int64_t n = 0;
+    struct status_view view = { .name = name, .width = output_width(), .now = ev_wall_clock() };
+    int r = status_print(stdout, answer, &view);
 
-    json_get_i64(v, key, &n);
-    return n;
-}
-
-static struct span text(const struct json *v, const char *key)
-{
-    struct span s = SPAN_NONE;
-
-    json_get_string(v, key, &s);
-    return s;
-}
-
-static void print_span(const struct json *v, const char *key)
-{
-    struct span s = text(v, key);
-
-    for (size_t i = 0; i < s.len; i++)
-        putchar(s.data[i] < 0x20 || s.data[i] == 0x7f ? '?' : s.data[i]);
-}
-
-static void print_addresses(const struct json *service)
-{
-    const struct json *list = NULL;
-    struct span s;
-
-    json_get_array(service, "addresses", &list);
-    for (size_t i = 0; i < json_array_count(list); i++)
-        if (json_as_string(json_array_at(list, i), &s))
-            printf("%s%.*s", i ? " " : "  addresses  ", (int)s.len, (const char *)s.data);
-    if (json_array_count(list))
-        putchar('\n');
-}
-
-static void print_peers(const struct json *service)
-{
-    const struct json *list = NULL;
-    unsigned direct = 0, relay = 0, local = 0;
-
-    json_get_array(service, "peers", &list);
-    for (size_t i = 0; i < json_array_count(list); i++) {
-        struct span path = text(json_array_at(list, i), "path");
-
-        direct += span_equal_str(path, "direct");
-        relay += span_equal_str(path, "relay");
-        local += span_equal_str(path, "this process");
-    }
-    printf("  peers      %lld known; in use: %u direct, %u by relay",
-           (long long)number(service, "peersKnown"), direct, relay);
-    if (local)
-        printf(", %u in this process", local);
-    putchar('\n');
-}
-
-/* Only if there is something to say about it. */
-static void print_certificate(const struct json *service)
-{
-    const struct json *certificate = json_member(service, "certificate");
-
-    if (!text(certificate, "trouble").len)
-        return;
-    printf("  HTTPS      ");
-    print_span(certificate, "trouble");
-    putchar('\n');
-}
-
-static void print_service(const struct json *service)
-{
-    const struct json *requests = json_member(service, "requests");
-    char in[32], out[32];
-
-    print_span(service, "name");
-    printf(": ");
-    print_span(service, "state");
-    putchar('\n');
-    if (text(service, "sentence").len) {
-        printf("  ");
-        print_span(service, "sentence");
-        printf("\n  since      ");
-        print_span(service, "since");
-        putchar('\n');
-    }
-    if (text(service, "detail").len) {
-        printf("  ");
-        print_span(service, "detail");
-        putchar('\n');
-    }
-    if (text(service, "authURL").len) {
-        printf("  log in at  ");
-        print_span(service, "authURL");
-        putchar('\n');
-    }
-    print_addresses(service);
-    print_certificate(service);
-    if (text(service, "relay").len) {
-        printf("  relay      ");
-        print_span(service, "relay");
-        putchar('\n');
-    }
-    print_peers(service);
-    if (requests)
-        printf("  requests   %lld (%lld active, %lld failed), %s in, %s out\n",
-               (long long)number(requests, "total"), (long long)number(requests, "active"),
-               (long long)number(requests, "proxyErrors"), bytes_text(number(requests, "bytesIn"), in),
-               bytes_text(number(requests, "bytesOut"), out));
-}
-
-static int print_services(struct span answer, const char *name)
-{
-    OWNED(json_freep) struct json *root = NULL;
-    const struct json *list = NULL;
-    int found = 0;
-
-    if (json_parse(answer, DAEMON_STATUS_BYTES_MAX, &root) ||
-        json_get_array(root, "services", &list) != JSON_GOT) {
-        fprintf(stderr, "%s: the answer makes no sense: is it another version that runs?\n", cli_program());
-        return 1;
-    }
-    for (size_t i = 0; i < json_array_count(list); i++) {
-        const struct json *service = json_array_at(list, i);
-
-        if (name && !span_equal_str(text(service, "name"), name))
-            continue;
-        found++;
-        print_service(service);
-    }
-    if (name && !found) {
+    if (r == 1)
         fprintf(stderr, "%s: there is no service \"%s\"\n", cli_program(), name);
-        return 1;
+    else if (r)
+        fprintf(stderr, "%s: the answer makes no sense: is it another version that runs?\n", cli_program());
+    return r ? 1 : 0;
+}
+
+/* The answer as it came; with a name, the object of that service. */
+static int print_json(struct span answer, const char *name)
+{
+    struct json_cursor services = json_cursor_of(json_text_member(answer, "services"));
+    struct span service;
+
+    if (!name) {
+        fwrite(answer.data, 1, answer.len, stdout);
+        return 0;
     }
-    return 0;
+    while (json_cursor_next(&services, NULL, &service)) {
+        char quoted[256];
+
+        snprintf(quoted, sizeof(quoted), "\"%s\"", name);
+        if (span_equal_str(text_trim(json_text_member(service, "name")), quoted)) {
+            printf("%.*s\n", (int)service.len, (const char *)service.data);
+            return 0;
+        }
+    }
+    fprintf(stderr, "%s: there is no service \"%s\"\n", cli_program(), name);
+    return 1;
 }
 
 int cli_status(int argc, char **argv)
@@ -190,14 +87,8 @@ int cli_status(int argc, char **argv)
     if (!parse(&o, argc, argv))
         return cli_wrong_usage("status");
     buf_init(&answer, DAEMON_STATUS_BYTES_MAX);
-    if (cli_ask(o.socket, "status", &answer) == 0) {
-        if (o.json) {
-            fwrite(buf_span(&answer).data, 1, answer.len, stdout);
-            status = 0;
-        } else {
-            status = print_services(buf_span(&answer), o.name);
-        }
-    }
+    if (cli_ask(o.socket, "status", &answer) == 0)
+        status = o.json ? print_json(buf_span(&answer), o.name) : print(buf_span(&answer), o.name);
     buf_deinit(&answer);
     return status;
 }

@@ -109,10 +109,10 @@ struct config {
 
 /* What it takes to go over to another value; the column `change` of options.def. The worst one first: a
  * service pays what its dearest option costs. */
-#define CONFIG_COSTS(X)                                                                         \
-    X(NODE, "its node restarts")                   /* identity, state folder, control server */ \
-    X(LISTENER, "its connections are cut")         /* where and how the node listens */         \
-    X(IN_PLACE, "in place, no connection is lost") /* routes, headers, timeouts, log */         \
+#define CONFIG_COSTS(X)                                                                                     \
+    X(NODE, "its node restarts")                               /* identity, state folder, control server */ \
+    X(LISTENER, "in place, connections that are there finish") /* where and how the node listens */         \
+    X(IN_PLACE, "in place, no connection is lost")             /* routes, headers, timeouts, log */         \
     X(NOTHING, "unchanged")
 /* And of the options of the process: PROCESS, the program has to be started again. */
 

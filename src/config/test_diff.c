@@ -129,7 +129,7 @@ static void the_words_name_the_options_and_what_they_cost(void **state)
     LOAD(&p.before, WEB);
     LOAD(&p.after, WEB ",listenAddr=:80");
     compare(&p);
-    assert_string_equal(p.text, "changed: web: listenAddr; its connections are cut\n"
+    assert_string_equal(p.text, "changed: web: listenAddr; in place, connections that are there finish\n"
                                 "0 added, 1 changed, 0 removed, 0 unchanged\n");
     done(&p);
 }

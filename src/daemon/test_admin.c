@@ -183,7 +183,8 @@ static void a_service_without_a_node_is_in_the_status_with_its_reason(void **sta
     }
     root = ask_end(&a, w);
     assert_text(json_array_at(member(root, "services"), 0), "state", "failed");
-    assert_text(json_array_at(member(root, "services"), 0), "sentence", "the folder is locked");
+    assert_text(json_array_at(member(root, "services"), 0), "sentence", "cannot work as configured");
+    assert_text(json_array_at(member(root, "services"), 0), "detail", "the folder is locked");
     json_free(root);
 }
 

@@ -74,6 +74,61 @@ enum node_state {
 };
 const char *node_state_text(enum node_state state);
 
+/* What a node says of itself, each once: " since 14:02" may follow. docs/operations.md has the same rows.
+ *   X(id, sentence, what it means, what to do about it) */
+#define NODE_SAYINGS(X)                                                                                      \
+    X(JOINING, "joining the tailnet",                                                                        \
+      "The node is new, or has no stored netmap, and is registering with the control server. Nobody can "    \
+      "reach it yet.",                                                                                       \
+      "Wait. If it takes more than a minute, look at the reason: it names the step that takes so long.")     \
+    X(CONNECTING, "connecting to the control server",                                                        \
+      "The node serves from its stored netmap: clients that know it are answered while it connects.",        \
+      "Nothing.")                                                                                            \
+    X(UNREACHABLE, "control server unreachable",                                                             \
+      "The control server does not answer. A node with a stored netmap goes on serving the clients it "      \
+      "knows; changes of the tailnet do not arrive.",                                                        \
+      "Check the control URL, names, routes and the firewall from this host, for example with curl and the " \
+      "URL. It is tried again by itself.")                                                                   \
+    X(REFUSED, "turned away by the control server",                                                          \
+      "The control server answers, and says no: the reason is its own.",                                     \
+      "Read the reason. For a refused auth key make a new one, put it where the old one was and run "        \
+      "`manytails reload`.")                                                                                 \
+    X(LOGIN, "waiting for somebody to log this node in",                                                     \
+      "There is no auth key, or it was used up, so a person has to vouch for the node.",                     \
+      "Open the login URL in a browser. It stays the same until it is used.")                                \
+    X(APPROVAL, "waiting for approval in the admin console",                                                 \
+      "The node is registered, and the tailnet lets nobody reach it before an administrator agrees.",        \
+      "Approve the machine in the admin console. It serves at once then, without a restart.")                \
+    X(RUNNING, "connected to the tailnet", "The netmap is complete and the control server is connected.",    \
+      "Nothing. A client that cannot connect lacks a rule: `blockedByPolicy` in the JSON counts what the "   \
+      "rules refused.")                                                                                      \
+    X(EXPIRED, "the node key has expired",                                                                   \
+      "Peers refuse the node until its key is renewed. It asks for a new one by itself.",                    \
+      "If it stays so: open the login URL, or give a new auth key and run `manytails reload`. Switch key "   \
+      "expiry off for servers.")                                                                             \
+    X(STOPPING, "stopping", "Requests under way may finish; an ephemeral node logs out.",                    \
+      "Nothing. It takes at most 16 s; a second SIGTERM ends the program at once.")                          \
+    X(STOPPED, "stopped", "The node has ended and takes no connection.",                                     \
+      "Nothing, if it was meant to. Otherwise look at the log for why.")                                     \
+    X(FAILED, "cannot work as configured",                                                                   \
+      "The node could not be set up: a certificate, a state folder, a value. The other services are not "    \
+      "affected.",                                                                                           \
+      "Mend what the reason names and run `manytails reload`. It is tried again every 30 s.")
+
+enum node_saying {
+#define X(id, sentence, meaning, advice) NODE_SAYS_##id,
+    NODE_SAYINGS(X)
+#undef X
+        NODE_SAYING_COUNT
+};
+
+struct node_saying_text {
+    const char *sentence, *meaning, *advice;
+};
+extern const struct node_saying_text node_sayings[NODE_SAYING_COUNT];
+/* What it says in this state, if there is nothing more to say about it. */
+enum node_saying node_saying_of(enum node_state state);
+
 /* Strings are copied. */
 struct node_config {
     const char *name;

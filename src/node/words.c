@@ -19,20 +19,20 @@ static void put_trouble(const struct control_status *c, bool stored, time_ns now
 /* Not yet with the control server, or no longer. */
 static void away(const struct control_status *c, bool stored, time_ns now, struct node_words *out)
 {
-    const char *sentence = stored ? "connecting to the control server" : "joining the tailnet";
+    enum node_saying saying = stored ? NODE_SAYS_CONNECTING : NODE_SAYS_JOINING;
 
     if (control_in_trouble(c)) {
-        sentence = c->connected ? "turned away by the control server" : "control server unreachable";
+        saying = c->connected ? NODE_SAYS_REFUSED : NODE_SAYS_UNREACHABLE;
         put_trouble(c, stored, now, out->detail, sizeof(out->detail));
     } else {
         snprintf(out->detail, sizeof(out->detail), "%s", c->sentence);
     }
-    snprintf(out->sentence, sizeof(out->sentence), "%s", sentence);
+    snprintf(out->sentence, sizeof(out->sentence), "%s", node_sayings[saying].sentence);
 }
 
-static void say(struct node_words *out, const char *sentence, const char *detail)
+static void say(struct node_words *out, enum node_state state, const char *detail)
 {
-    snprintf(out->sentence, sizeof(out->sentence), "%s", sentence);
+    snprintf(out->sentence, sizeof(out->sentence), "%s", node_sayings[node_saying_of(state)].sentence);
     snprintf(out->detail, sizeof(out->detail), "%s", detail);
 }
 
@@ -46,25 +46,19 @@ void node_words(enum node_state state, const char *said, const struct control_st
         away(c, stored, now, out);
         break;
     case NODE_NEEDS_LOGIN:
-        say(out, "waiting for somebody to log this node in", c->sentence);
-        break;
     case NODE_WAITING_APPROVAL:
-        say(out, "waiting for approval in the admin console", c->sentence);
-        break;
     case NODE_RUNNING:
-        say(out, "connected to the tailnet", c->sentence);
+        say(out, state, c->sentence);
         break;
     case NODE_EXPIRED:
-        say(out, "the node key has expired", c->reason ? c->reason : c->sentence);
-        break;
-    case NODE_STOPPING:
-        say(out, "stopping", said);
+        say(out, state, c->reason ? c->reason : c->sentence);
         break;
     case NODE_STOPPED:
-        say(out, "stopped", strcmp(said, "stopped") == 0 ? "" : said);
+        say(out, state, strcmp(said, "stopped") == 0 ? "" : said);
         break;
+    case NODE_STOPPING:
     case NODE_FAILED:
-        say(out, "cannot work as configured", said);
+        say(out, state, said);
         break;
     }
 }

@@ -10,17 +10,20 @@ RANDOM=$SEED
 client c1 tun
 SUT_KEY=$KEY_CLIENT # a user's nodes: headscale leaves an expired tagged node expired for good
 SERVICES=6
-write() { # ROUND: the configuration differs a little from round to round
-  local i
-  configure
-  for ((i = 0; i < SERVICES; i++)); do
-    if ((i == $1 % SERVICES)); then
-      service "keep$i" "$NGINX" upstreamHeaders "{X-Round: \"$1\"}"
-    else
-      service "keep$i" "$NGINX"
-    fi
-  done
+write() { # ROUND: the configuration differs a little from round to round; never half a file
+  local i config
+  config=$(sut_dir)/services.yaml
+  {
+    echo 'services:'
+    for ((i = 0; i < SERVICES; i++)); do
+      printf '  - name: keep%d\n    upstream: %s\n    plaintext: true\n    listenAddr: ":80"\n' "$i" "$NGINX"
+      printf '    stateDir: %s/state/keep%d\n' "$(sut_dir)" "$i"
+      ((i != $1 % SERVICES)) || printf '    upstreamHeaders: {X-Round: "%s"}\n' "$1"
+    done
+  } >"$config.new"
+  mv "$config.new" "$config"
 }
+configure
 write 0
 start
 
