@@ -117,6 +117,13 @@ static void front_free(struct front *f)
     free(f);
 }
 
+/* What it counted since it was retired goes on with the one that has its place. */
+static void retired_free(struct front *f)
+{
+    proxy_service_move_counters(f->node->proxy, f->proxy);
+    front_free(f);
+}
+
 static void check_drained(struct node *n)
 {
     if (!n->stopping || !n->front->drained || !list_empty(&n->retired))
@@ -132,7 +139,7 @@ static void on_drained(void *ctx)
 
     f->drained = true;
     if (f != n->front)
-        front_free(f);
+        retired_free(f);
     check_drained(n);
 }
 
@@ -252,8 +259,9 @@ static void retire(struct node *n, struct front *f)
     if (n->retired_count == NODE_RETIRED_MAX) {
         log_warn(n->name, "requests that began %u changes of the configuration ago are cut",
                  NODE_RETIRED_MAX);
-        front_free(LIST_FIRST(&n->retired, struct front, link));
+        retired_free(LIST_FIRST(&n->retired, struct front, link));
     }
+    proxy_service_move_counters(n->proxy, f->proxy);
     list_push_back(&n->retired, &f->link);
     n->retired_count++;
     proxy_service_drain(f->proxy);

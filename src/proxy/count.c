@@ -117,3 +117,68 @@ void count_end(struct exchange *x, time_ns now)
     if (t)
         add(&t->request, now - x->began);
 }
+
+/* ---- a service that takes another one's place ------------------------------------- */
+
+static void move(uint64_t *to, uint64_t *from)
+{
+    *to += *from;
+    *from = 0;
+}
+
+static void move_codes(struct proxy_counters *to, struct proxy_counters *from)
+{
+    for (size_t i = 0; i < PROXY_CODES_MAX && from->codes[i].code; i++)
+        for (size_t k = 0; k < PROXY_CODES_MAX; k++) {
+            if (to->codes[k].code && to->codes[k].code != from->codes[i].code)
+                continue;
+            to->codes[k].code = from->codes[i].code;
+            move(&to->codes[k].count, &from->codes[i].count);
+            break;
+        }
+    memset(from->codes, 0, sizeof(from->codes));
+}
+
+static void move_durations(struct proxy_durations *to, struct proxy_durations *from)
+{
+    move(&to->count, &from->count);
+    move(&to->sum_ns, &from->sum_ns);
+    for (size_t i = 0; i < PROXY_DURATION_BUCKETS; i++)
+        move(&to->buckets[i], &from->buckets[i]);
+}
+
+static void move_timing(struct proxy_service *to, struct proxy_service *from)
+{
+    if (!from->timing || !timing_of(to))
+        return;
+    move_durations(&to->timing->request, &from->timing->request);
+    move_durations(&to->timing->upstream, &from->timing->upstream);
+    move_durations(&to->timing->auth, &from->timing->auth);
+}
+
+void proxy_service_move_counters(struct proxy_service *to_service, struct proxy_service *from_service)
+{
+    struct proxy_counters *to = &to_service->counters, *from = &from_service->counters;
+
+    move(&to->connections, &from->connections);
+    for (size_t i = 0; i < COUNT_OF(to->requests); i++) {
+        move(&to->requests[i], &from->requests[i]);
+        move(&to->answers[i], &from->answers[i]);
+    }
+    move_codes(to, from);
+    move(&to->bytes_in, &from->bytes_in);
+    move(&to->bytes_out, &from->bytes_out);
+    move(&to->upgrades, &from->upgrades);
+    move(&to->upstream_connects, &from->upstream_connects);
+    move(&to->upstream_retries, &from->upstream_retries);
+    move(&to->upstream_waits, &from->upstream_waits);
+    move(&to->upstream_refusals, &from->upstream_refusals);
+    move(&to->proxy_errors, &from->proxy_errors);
+    move(&to->client_aborts, &from->client_aborts);
+    move(&to->refused, &from->refused);
+    move(&to->not_allowed, &from->not_allowed);
+    for (size_t i = 0; i < PROXY_AUTH_COUNT; i++)
+        move(&to->auth[i], &from->auth[i]);
+    move(&to->log_lines_dropped, &from->log_lines_dropped);
+    move_timing(to_service, from_service);
+}

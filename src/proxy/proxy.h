@@ -245,5 +245,9 @@ struct proxy_counters {
 };
 
 const struct proxy_counters *proxy_service_counters(const struct proxy_service *service);
+/* For a reload: what `from` has counted goes on in `to`, so that a total never falls. Once when `to` takes
+ * its place, and once more before `from` is freed. What is there now (active, open, waiting) stays where it
+ * is. */
+void proxy_service_move_counters(struct proxy_service *to, struct proxy_service *from);
 
 #endif

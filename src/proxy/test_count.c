@@ -75,6 +75,42 @@ static void more_codes_than_rows_still_count_in_their_class(void **state)
     assert_int_equal(proxy_service_counters(service)->requests[4], PROXY_CODES_MAX + 3);
 }
 
+/* A reload: the totals of a service never fall, and what is there now is counted where it is. */
+static void a_service_that_takes_the_place_of_another_goes_on_counting(void **state)
+{
+    (void)state;
+    struct proxy_service_config c = default_config();
+    struct proxy_service *next;
+    const struct proxy_counters *n, *before;
+    char why[PROXY_WHY_BYTES];
+
+    start();
+    request_answered_with(200);
+    request_answered_with(404);
+    assert_int_equal(proxy_service_new(&next, shard, &c, &ops, NULL, why), 0);
+    before = proxy_service_counters(service);
+    n = proxy_service_counters(next);
+    proxy_service_move_counters(next, service);
+    assert_int_equal(n->requests[2], 1);
+    assert_int_equal(n->requests[4], 1);
+    assert_int_equal(n->timing->request.count, 2);
+    assert_int_equal(before->requests[2] + before->requests[4] + before->connections, 0);
+    assert_int_equal(before->timing->request.count, 0);
+    assert_int_equal(before->open, 1);
+    assert_int_equal(n->open, 0);
+    request_answered_with(404); /* on the old one's connection */
+    request_answered_with(204);
+    proxy_service_move_counters(next, service);
+    assert_int_equal(n->requests[2], 2);
+    assert_int_equal(n->requests[4], 2);
+    assert_int_equal(n->codes[0].code, 200);
+    assert_int_equal(n->codes[1].code, 404);
+    assert_int_equal(n->codes[1].count, 2);
+    assert_int_equal(n->codes[2].code, 204);
+    assert_int_equal(n->timing->request.count, 4);
+    proxy_service_free(next);
+}
+
 static void bounds_grow_and_the_last_bucket_has_none(void **state)
 {
     (void)state;
@@ -113,6 +149,7 @@ int main(void)
         T(statuses_are_counted_by_class_and_code),
         T(answers_of_our_own_are_no_answers_of_the_upstream),
         T(more_codes_than_rows_still_count_in_their_class),
+        T(a_service_that_takes_the_place_of_another_goes_on_counting),
         T(bounds_grow_and_the_last_bucket_has_none),
         T(quantiles_lie_inside_the_bucket_that_holds_them),
     };
