@@ -102,6 +102,8 @@ static void tell(struct span bytes, size_t piece)
         h2_server_sent(s.server, h2_server_pending(s.server).len);
         memset(scratch, 0xaa, sizeof(scratch)); /* nothing in it may live across calls */
         must(!r || h2_server_running(s.server) == 0);
+        if (piece != bytes.len && h2_server_rest(s.server))
+            must(h2_server_running(s.server) == 0);
     }
     h2_server_free(s.server);
     must(s.came == s.ended + s.given_up);

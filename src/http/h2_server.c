@@ -36,6 +36,19 @@ struct bucket {
     time_ns at;
 };
 
+/* Where in a frame the client's bytes have come to (RFC 9113 4.1). */
+struct boundary {
+    uint32_t left; /* of the payload; at first of the preface */
+    uint8_t head[9], head_len;
+    bool in_block; /* CONTINUATION has to follow */
+};
+
+/* The client's side of a session that rests. */
+struct resting {
+    uint32_t table_bytes, window_bytes, frame_bytes, list_bytes; /* its SETTINGS */
+    int32_t room;                                                /* what it still takes on the connection */
+};
+
 /* A header block while it arrives. There is one at a time on a connection. */
 struct head {
     struct buf text;
@@ -67,6 +80,13 @@ struct h2_server {
     uint32_t extra; /* bytes by which windows have grown */
     uint32_t head_bytes_max;
     struct bucket resets, control;
+    struct boundary boundary;
+    struct resting resting; /* valid while session is NULL */
+    uint32_t last_id;       /* the latest request's */
+    uint32_t streams_max;
+    bool extended_connect;
+    bool greeted; /* the client has acknowledged our SETTINGS */
+    bool muted;   /* what nghttp2 says now is known to the client already */
     time_ns now;
     uint16_t continuations; /* of the current header block */
     uint16_t depth;         /* inside an nghttp2 call: nothing may be sent now */
@@ -161,6 +181,8 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
     struct h2_server *s = user;
 
     (void)session;
+    if (s->muted)
+        return 0; /* these frames are our own */
     switch (hd->type) {
     case NGHTTP2_HEADERS:
         s->continuations = 0;
@@ -217,7 +239,7 @@ static struct request *add_request(struct h2_server *s, int32_t id)
 
     if (!q)
         return NULL;
-    q->id = (uint32_t)id;
+    q->id = s->last_id = (uint32_t)id;
     q->window = H2_SERVER_WINDOW_BYTES;
     if (nghttp2_session_set_stream_user_data(s->session, id, q)) {
         free(q);
@@ -233,6 +255,8 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     struct h2_server *s = user;
 
     (void)session;
+    if (s->muted)
+        return 0; /* the request of wake(): nobody hears of it */
     if (frame->headers.cat == NGHTTP2_HCAT_REQUEST && !add_request(s, frame->hd.stream_id))
         return out_of_memory(s);
     if (!find(s, (uint32_t)frame->hd.stream_id))
@@ -376,6 +400,7 @@ static void on_control(struct h2_server *s, struct request *q, const nghttp2_fra
         unblock(s, q);
         break;
     case NGHTTP2_SETTINGS:
+        s->greeted |= (frame->hd.flags & NGHTTP2_FLAG_ACK) != 0;
         LIST_EACH (it, &s->requests, struct request, link)
             unblock(s, it);
         break;
@@ -493,7 +518,7 @@ static ssize_t read_data(nghttp2_session *session, int32_t id, uint8_t *out, siz
 
 static int queue(struct h2_server *s, struct span bytes)
 {
-    int r = buf_append(&s->out, bytes);
+    int r = s->muted ? 0 : buf_append(&s->out, bytes);
 
     if (r == -ENOMEM)
         s->out_of_memory = true;
@@ -536,7 +561,7 @@ static void pump(struct h2_server *s)
 {
     int r;
 
-    if (s->depth || s->out_of_memory)
+    if (s->depth || s->out_of_memory || !s->session)
         return;
     s->depth++;
     r = nghttp2_session_send(s->session);
@@ -650,18 +675,18 @@ out:
     return r ? -ENOMEM : 0;
 }
 
-static int greet(struct h2_server *s, uint32_t streams_max, bool extended_connect)
+static int greet(struct h2_server *s)
 {
     nghttp2_settings_entry settings[] = {
         { NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, 0 },
-        { NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, streams_max },
+        { NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, s->streams_max },
         { NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, s->head_bytes_max + 32 * H2_SERVER_HEADERS_MAX },
         { NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1 },
         { NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1 },
     };
 
     if (nghttp2_submit_settings(s->session, NGHTTP2_FLAG_NONE, settings,
-                                COUNT_OF(settings) - (extended_connect ? 0 : 1)) ||
+                                COUNT_OF(settings) - (s->extended_connect ? 0 : 1)) ||
         nghttp2_session_set_local_window_size(s->session, NGHTTP2_FLAG_NONE, 0, WINDOW_TOTAL_BYTES))
         return -ENOMEM;
     pump(s);
@@ -686,14 +711,15 @@ int h2_server_new(struct h2_server **out, const struct h2_server_config *config,
     s->head_bytes_max = config->head_bytes_max && config->head_bytes_max < H2_SERVER_HEAD_BYTES_MAX
                             ? config->head_bytes_max
                             : H2_SERVER_HEAD_BYTES_MAX;
+    s->streams_max = config->streams_max && config->streams_max < H2_SERVER_STREAMS_MAX
+                         ? config->streams_max
+                         : H2_SERVER_STREAMS_MAX;
+    s->extended_connect = config->extended_connect;
+    s->boundary.left = NGHTTP2_CLIENT_MAGIC_LEN;
     list_init(&s->requests);
     list_init(&s->waiting);
     buf_init(&s->out, H2_SERVER_PENDING_BYTES_MAX);
-    if (make_session(s) ||
-        greet(s,
-              config->streams_max && config->streams_max < H2_SERVER_STREAMS_MAX ? config->streams_max
-                                                                                 : H2_SERVER_STREAMS_MAX,
-              config->extended_connect)) {
+    if (make_session(s) || greet(s)) {
         h2_server_free(s);
         return -ENOMEM;
     }
@@ -713,6 +739,133 @@ void h2_server_free(struct h2_server *s)
     free(s);
 }
 
+/* ---- rest ---------------------------------------------------------------------
+ *
+ * A session without streams and without HPACK tables is little more than the client's SETTINGS, two windows
+ * and the last stream's number. To make it anew, a session is fed what the client would have said to get
+ * there, and its own words are dropped: the client heard them long ago.
+ */
+
+#define DEFAULT_ROOM 65535 /* RFC 9113 6.9.2 */
+
+static void count_frames(struct boundary *b, struct span bytes)
+{
+    while (bytes.len) {
+        size_t n = MIN(bytes.len, (size_t)b->left);
+
+        b->left -= (uint32_t)n;
+        bytes = span_slice(bytes, n, bytes.len);
+        if (!bytes.len)
+            return;
+        b->head[b->head_len++] = bytes.data[0];
+        bytes = span_slice(bytes, 1, bytes.len);
+        if (b->head_len < sizeof(b->head))
+            continue;
+        b->head_len = 0;
+        b->left = load_be32(b->head) >> 8;
+        b->in_block = (b->head[3] == NGHTTP2_HEADERS || b->head[3] == NGHTTP2_CONTINUATION) &&
+                      !(b->head[4] & NGHTTP2_FLAG_END_HEADERS);
+    }
+}
+
+static bool may_rest(const struct h2_server *s)
+{
+    return s->session && !broken(s) && !s->depth && !s->running && s->greeted && s->last_id && !s->closing &&
+           !s->notice_sent && !s->boundary.left && !s->boundary.head_len && !s->boundary.in_block;
+}
+
+bool h2_server_rest(struct h2_server *s)
+{
+    int32_t room, owed;
+
+    if (!may_rest(s))
+        return false;
+    room = nghttp2_session_get_remote_window_size(s->session);
+    if (room < DEFAULT_ROOM) /* nothing that a client can say leads there */
+        return false;
+    owed = nghttp2_session_get_effective_recv_data_length(s->session);
+    if (owed > 0)
+        (void)nghttp2_submit_window_update(s->session, NGHTTP2_FLAG_NONE, 0, owed);
+    pump(s);
+    if (broken(s))
+        return false;
+    s->resting = (struct resting) {
+        .table_bytes = nghttp2_session_get_remote_settings(s->session, NGHTTP2_SETTINGS_HEADER_TABLE_SIZE),
+        .window_bytes = nghttp2_session_get_remote_settings(s->session, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE),
+        .frame_bytes = nghttp2_session_get_remote_settings(s->session, NGHTTP2_SETTINGS_MAX_FRAME_SIZE),
+        .list_bytes = nghttp2_session_get_remote_settings(s->session, NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE),
+        .room = room,
+    };
+    nghttp2_session_del(s->session);
+    s->session = NULL;
+    return true;
+}
+
+static void put_frame(struct writer *w, uint32_t len, uint8_t type, uint8_t flags, uint32_t stream)
+{
+    writer_u8(w, (uint8_t)(len >> 16));
+    writer_be16(w, (uint16_t)len);
+    writer_u8(w, type);
+    writer_u8(w, flags);
+    writer_be32(w, stream);
+}
+
+static void put_setting(struct writer *w, uint16_t id, uint32_t value)
+{
+    writer_be16(w, id);
+    writer_be32(w, value);
+}
+
+/* What the client said, in short. Its last request, which was over long ago, stands for all: it gives the
+ * session its number, and says that the HPACK table is empty. */
+static size_t tell_story(const struct h2_server *s, uint8_t *out, size_t size)
+{
+    /* size update to 0; GET, https, /, :authority x (RFC 7541, appendix A) */
+    static const uint8_t request[] = { 0x20, 0x82, 0x87, 0x84, 0x01, 0x01, 'x' };
+    const struct resting *r = &s->resting;
+    struct writer w = writer_of(out, size);
+
+    writer_bytes(&w, span_from_str(NGHTTP2_CLIENT_MAGIC));
+    put_frame(&w, 24, NGHTTP2_SETTINGS, 0, 0);
+    put_setting(&w, NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, r->table_bytes);
+    put_setting(&w, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, r->window_bytes);
+    put_setting(&w, NGHTTP2_SETTINGS_MAX_FRAME_SIZE, r->frame_bytes);
+    put_setting(&w, NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, r->list_bytes);
+    put_frame(&w, 0, NGHTTP2_SETTINGS, NGHTTP2_FLAG_ACK, 0);
+    if (r->room > DEFAULT_ROOM) {
+        put_frame(&w, 4, NGHTTP2_WINDOW_UPDATE, 0, 0);
+        writer_be32(&w, (uint32_t)(r->room - DEFAULT_ROOM));
+    }
+    put_frame(&w, sizeof(request), NGHTTP2_HEADERS, NGHTTP2_FLAG_END_STREAM | NGHTTP2_FLAG_END_HEADERS,
+              s->last_id);
+    writer_bytes(&w, SPAN_OF(request));
+    must(!w.failed);
+    return w.at;
+}
+
+/* False: no memory. */
+static bool wake(struct h2_server *s)
+{
+    uint8_t story[128];
+    size_t len;
+    ssize_t n = -1;
+
+    if (s->session)
+        return true;
+    len = tell_story(s, story, sizeof(story));
+    s->muted = true;
+    if (!make_session(s) && !greet(s)) {
+        s->depth++;
+        n = nghttp2_session_mem_recv(s->session, story, len);
+        s->depth--;
+        (void)nghttp2_submit_rst_stream(s->session, NGHTTP2_FLAG_NONE, (int32_t)s->last_id, NGHTTP2_NO_ERROR);
+        pump(s);
+    }
+    s->muted = false;
+    s->out_of_memory |= n < 0;
+    return !broken(s);
+}
+
 /* ---- in, out ----------------------------------------------------------------- */
 
 int h2_server_feed(struct h2_server *s, struct span bytes, time_ns now)
@@ -720,8 +873,9 @@ int h2_server_feed(struct h2_server *s, struct span bytes, time_ns now)
     ssize_t n;
 
     must(!s->depth);
-    if (!broken(s)) {
-        s->now = now;
+    s->now = now;
+    if (!broken(s) && wake(s)) {
+        count_frames(&s->boundary, bytes);
         s->depth++;
         n = nghttp2_session_mem_recv(s->session, bytes.data, bytes.len);
         s->depth--;
@@ -929,7 +1083,7 @@ void h2_server_shutdown(struct h2_server *s)
 {
     static const uint8_t opaque[8] = "goodbye";
 
-    if (broken(s) || s->closing || s->notice_sent)
+    if (broken(s) || s->closing || s->notice_sent || !wake(s))
         return;
     s->notice_sent = true;
     (void)nghttp2_submit_shutdown_notice(s->session);

@@ -141,6 +141,13 @@ void h2_server_reset(struct h2_server *s, uint32_t id, uint32_t code);
 /* `n` bytes of the request's body were taken: the client may send as many more. */
 void h2_server_consumed(struct h2_server *s, uint32_t id, size_t n);
 
+/* ---- rest ------------------------------------------------------------------------
+ * Nothing runs and nothing is likely to for a while: gives nghttp2's state back (9 KB) and keeps what it
+ * takes to make it anew, which feed and shutdown do by themselves. False: not now, since something is under
+ * way.
+ */
+bool h2_server_rest(struct h2_server *s);
+
 /* ---- the end ------------------------------------------------------------------- */
 
 /* GOAWAY: no new requests. First as a notice, then (when the client has surely seen it) with the last request

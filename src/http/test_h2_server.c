@@ -756,6 +756,135 @@ static void http1_is_no_preface(void **state)
     assert_int_equal(feed(span_from_str("GET / HTTP/1.1\r\nHost: a\r\n\r\n")), H2_SERVER_E_PROTOCOL);
 }
 
+/* ---- rest ------------------------------------------------------------------------------ */
+
+static void ask_and_answer(uint32_t id)
+{
+    assert_int_equal(request(id, "GET", true), 0);
+    assert_int_equal(seen[id / 2].requests, 1);
+    assert_int_equal(h2_server_answer(server, id, 200, NULL, 0, span_from_str("hello")), 0);
+    take();
+    assert_int_equal(seen[id / 2].why, H2_SERVER_END_DONE);
+}
+
+static void a_connection_goes_on_after_a_rest_as_if_there_had_been_none(void **state)
+{
+    static const uint8_t opaque[8] = "01234567";
+    struct frame f;
+
+    (void)state;
+    greet();
+    assert_int_equal(feed_number(WINDOW_UPDATE, 0, 1 << 20), 0);
+    for (uint32_t id = 1; id < 20; id += 2) {
+        ask_and_answer(id);
+        buf_clear(&wire);
+        assert_true(h2_server_rest(server));
+        assert_false(h2_server_rest(server)); /* it does already */
+        assert_int_equal(h2_server_pending(server).len, 0);
+        if (id == 5) /* what belongs to a request of before is no fault */
+            assert_int_equal(feed_number(WINDOW_UPDATE, 3, 100), 0);
+        if (id == 7)
+            assert_int_equal(feed_number(RST_STREAM, 7, H2_CODE_CANCEL), 0);
+        if (id == 9) {
+            assert_int_equal(feed_frame(PING, 0, 0, SPAN_OF(opaque)), 0);
+            assert_true(next_frame(&f)); /* the first that is heard of it */
+            assert_int_equal(f.type, PING);
+            assert_span_equal(f.payload, opaque, 8);
+        }
+        assert_false(next_frame(&f));
+    }
+    for (int i = 0; i < H2_SERVER_CONTROL_BURST; i++) { /* and none of it counts as the client's frames */
+        assert_int_equal(feed_number(WINDOW_UPDATE, 0, 1), 0);
+        assert_true(h2_server_rest(server));
+        now += SEC / H2_SERVER_CONTROL_PER_SECOND;
+    }
+    assert_int_equal(request(3, "GET", true), 0); /* an old number is one still: nghttp2 reads over it */
+    assert_int_equal(seen[1].requests, 1);
+    assert_false(next_frame(&f));
+}
+
+/* What the client allows is remembered: its window for each stream, and what is left of the connection's. */
+static void windows_outlast_a_rest(void **state)
+{
+    static uint8_t body[50000];
+    uint8_t small[6] = { 0, 4 }; /* INITIAL_WINDOW_SIZE */
+
+    (void)state;
+    greet();
+    store_be32(small + 2, 40000);
+    assert_int_equal(feed_frame(SETTINGS, 0, 0, SPAN_OF(small)), 0);
+    assert_int_equal(feed_number(WINDOW_UPDATE, 0, 30005), 0);
+    ask_and_answer(1); /* 5 bytes */
+    assert_true(h2_server_rest(server));
+    for (uint32_t id = 3; id <= 7; id += 2) {
+        assert_int_equal(request(id, "GET", true), 0);
+        assert_int_equal(h2_server_head(server, id, 200, NULL, 0, false), 0);
+        assert_int_equal(h2_server_write(server, id, SPAN_OF(body)), id == 3   ? 40000
+                                                                     : id == 5 ? 40000
+                                                                               : 95535 - 80000);
+        take();
+    }
+}
+
+static void a_connection_with_something_under_way_does_not_rest(void **state)
+{
+    static const uint8_t zeros[8];
+    struct buf b;
+
+    (void)state;
+    assert_false(h2_server_rest(server)); /* nothing said yet */
+    greet();
+    assert_false(h2_server_rest(server)); /* no request yet: nothing that could stand for them */
+    assert_int_equal(request(1, "GET", true), 0);
+    assert_false(h2_server_rest(server));
+    assert_int_equal(h2_server_answer(server, 1, 200, NULL, 0, SPAN_NONE), 0);
+    take();
+    buf_init(&b, 100);
+    put_frame(&b, PING, 0, 0, SPAN_OF(zeros));
+    for (size_t cut = 1; cut < b.len; cut++) {
+        assert_int_equal(feed(span_slice(buf_span(&b), 0, cut)), 0);
+        assert_false(h2_server_rest(server));
+        assert_int_equal(feed(span_slice(buf_span(&b), cut, b.len)), 0);
+        take();
+    }
+    buf_deinit(&b);
+    assert_true(h2_server_rest(server));
+}
+
+/* Bytes that were taken and not yet given back to the client are, before the session goes. */
+static void a_rest_gives_the_connections_window_back(void **state)
+{
+    static uint8_t chunk[16384];
+    const size_t total = 2 * (H2_SERVER_STREAMS_MAX * H2_SERVER_WINDOW_BYTES + H2_SERVER_WINDOW_EXTRA_BYTES);
+    struct frame f;
+    size_t window = total;
+
+    (void)state;
+    greet();
+    assert_int_equal(request(1, "POST", false), 0);
+    assert_int_equal(feed_frame(DATA, END_STREAM, 1, SPAN_OF(chunk)), 0);
+    assert_int_equal(h2_server_answer(server, 1, 200, NULL, 0, SPAN_NONE), 0);
+    window -= sizeof(chunk);
+    assert_true(h2_server_rest(server));
+    while (next_frame(&f))
+        window += f.type == WINDOW_UPDATE && !f.stream ? load_be32(f.payload.data) : 0;
+    assert_int_equal(window, total);
+}
+
+static void a_resting_connection_can_be_drained(void **state)
+{
+    struct frame f;
+
+    (void)state;
+    greet();
+    ask_and_answer(1);
+    buf_clear(&wire);
+    assert_true(feed_number(WINDOW_UPDATE, 0, 1000) == 0 && h2_server_rest(server));
+    h2_server_shutdown(server);
+    assert_true(next_frame_of(GOAWAY, &f));
+    assert_false(h2_server_finished(server));
+}
+
 /* ---- floods ----------------------------------------------------------------------------- */
 
 /* Opens requests and takes each back; how many until the connection ends, `most` if it does not. */
@@ -895,6 +1024,11 @@ int main(void)
         T(a_drain_finishes_what_runs_and_refuses_the_rest),
         T(nonsense_ends_the_connection_and_its_requests),
         T(http1_is_no_preface),
+        T(a_connection_goes_on_after_a_rest_as_if_there_had_been_none),
+        T(windows_outlast_a_rest),
+        T(a_connection_with_something_under_way_does_not_rest),
+        T(a_rest_gives_the_connections_window_back),
+        T(a_resting_connection_can_be_drained),
         T(requests_taken_back_have_their_measure),
         T(a_header_block_in_too_many_pieces_ends_the_connection),
         T(frames_without_content_have_their_measure),

@@ -88,10 +88,11 @@ static void on_ended(void *ctx, uint32_t id, enum h2_server_end why, uint32_t co
 
 static const struct h2_server_ops server_ops = { on_request, on_body, on_body_end, on_writable, on_ended };
 
-/* How long a connection may stay without a request. */
-static time_ns idle_limit(const struct conn *c)
+/* No request runs. A connection that stays so lets the machine rest, and ends some time later. */
+static void begin_idling(struct conn *c, time_ns now)
 {
-    return c->service->draining ? PROXY_LINGER_TIMEOUT : c->service->idle_timeout;
+    c->h2->idle_until = now + (c->service->draining ? PROXY_LINGER_TIMEOUT : c->service->idle_timeout);
+    conn_deadline(c, MIN(c->h2->idle_until, now + H2_REST_AFTER));
 }
 
 /* ---- life --------------------------------------------------------------------------- */
@@ -116,7 +117,7 @@ bool h2_begin(struct conn *c, time_ns now)
     }
     c->h2 = link;
     c->state = CONN_H2;
-    conn_deadline(c, now + c->service->idle_timeout);
+    begin_idling(c, now);
     return true;
 }
 
@@ -137,7 +138,7 @@ void h2_side_gone(struct h2_side *side)
     struct conn *c = side->link->conn;
 
     if (list_empty(&side->link->sides))
-        conn_deadline(c, ev_now(c->service->shard->loop) + idle_limit(c));
+        begin_idling(c, ev_now(c->service->shard->loop));
     conn_ready(c); /* to send what the end has left behind */
 }
 
@@ -227,6 +228,13 @@ void h2_timeout(struct conn *c, time_ns now)
 {
     if (!list_empty(&c->h2->sides))
         return;
+    if (now < c->h2->idle_until) {
+        (void)h2_server_rest(c->h2->server);
+        conn_deadline(c, c->h2->idle_until);
+        if (h2_server_pending(c->h2->server).len)
+            conn_ready(c);
+        return;
+    }
     h2_server_shutdown(c->h2->server);
     (void)flush(c);
     conn_close(c, false, now);
@@ -236,6 +244,6 @@ void h2_drain(struct conn *c)
 {
     h2_server_shutdown(c->h2->server);
     if (list_empty(&c->h2->sides))
-        conn_deadline(c, ev_now(c->service->shard->loop) + PROXY_LINGER_TIMEOUT);
+        begin_idling(c, ev_now(c->service->shard->loop));
     conn_ready(c);
 }

@@ -18,6 +18,8 @@
 
 #include "proxy/internal.h"
 
+#define H2_REST_AFTER (10 * SEC) /* without a request: then the machine gives its memory back */
+
 /* The connection turned out to speak HTTP/2. False: no memory. */
 bool h2_begin(struct conn *c, time_ns now);
 /* Reads, writes, closes. May free c. */

@@ -11,6 +11,7 @@ struct h2_link {
     struct conn *conn;
     struct h2_server *server;
     struct list sides;
+    time_ns idle_until; /* while there are none */
 };
 
 /* One stream. It belongs to its conn, as any stream does. */
