@@ -43,11 +43,15 @@ connects() { # of the 56, together
   sut_env in_ns "$NS_SUT" "$MANYTAILS" status --json |
     jq '[.services[] | select(.name != "svc00") | .control.connects] | add'
 }
+# headscale ends a map stream by itself when it is short of time: that is no doing of a reload.
+ended_by_headscale() {
+  grep -ac 'svc\(0[1-9]\|[1-5][0-9]\): control: .*ended the map stream' "$LOG_DIR/$(sut_daemon).log" || true
+}
 good() { # MORE: so many good answers have come
   [[ $(cat "$SCENARIO_DIR/load.beat") -ge $1 ]]
 }
 
-before=$(connects)
+before=$(($(connects) - $(ended_by_headscale)))
 result=$SCENARIO_DIR/load
 # shellcheck disable=SC2046 # one word each
 spawn load "$NS_PREFIX-c1" "$INTEROP_DIR/load" "$result" /1k 1024 $(cat "$SCENARIO_DIR/addresses")
@@ -62,7 +66,7 @@ stop_daemon load
 echo "$RELOADS reloads, load: $(cat "$result")"
 expect same 0 "$(jq .failed "$result")" "requests failed"
 expect same 56 "$(jq .services "$result")" "services that answered"
-expect same "$before" "$(connects)" "some of the others connected to the control server anew"
+expect test "$(($(connects) - $(ended_by_headscale)))" -le "$before" # nobody connected to the control server anew
 
 step "and the one that changed is there"
 cat "$SCENARIO_DIR/before" "$SCENARIO_DIR/svc00" "$SCENARIO_DIR/others" >"$config"
