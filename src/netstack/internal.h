@@ -731,6 +731,7 @@ void tcp_recovery(struct netstack *ns, struct tcp_conn *c, const struct tcp_segm
                   struct ack_facts *facts, bool duplicate);
 void tcp_tx_timer(struct netstack *ns, struct tcp_conn *c);
 void tcp_tx_arm(struct netstack *ns, struct tcp_conn *c);
+void tcp_repeat_now(struct netstack *ns, struct tcp_conn *c); /* if it waits for a timeout that grew */
 /* Payload went out; `front`: what is oldest was sent again, so the timer starts anew. */
 void tcp_sent(struct netstack *ns, struct tcp_conn *c, uint32_t len, bool again, bool front);
 static inline uint32_t tcp_in_flight(const struct tcp_conn *c)

@@ -288,6 +288,18 @@ static void path_moved(struct netstack *ns, struct tcp_conn *c, enum netstack_pa
     tcp_conn_ready(ns, c);
 }
 
+void netstack_peer_reachable(struct netstack *ns, uint32_t node, uint64_t token, time_ns now)
+{
+    struct ns_peer *peer = ns_peer_find(ns, node, token);
+
+    if (!peer)
+        return;
+    ns_enter(ns, now);
+    LIST_EACH (c, &peer->conns, struct tcp_conn, of_peer)
+        tcp_repeat_now(ns, c);
+    ns_leave(ns);
+}
+
 void netstack_path_changed(struct netstack *ns, uint32_t node, uint64_t token, enum netstack_path path,
                            uint32_t epoch, time_ns now)
 {

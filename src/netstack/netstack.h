@@ -170,6 +170,10 @@ enum netstack_path { NETSTACK_PATH_DIRECT, NETSTACK_PATH_RELAY };
 void netstack_path_changed(struct netstack *ns, uint32_t node, uint64_t peer, enum netstack_path path,
                            uint32_t epoch, time_ns now);
 
+/* Packets get through to this peer again (a new key for the tunnel): what waits for a timeout that grew while
+ * they did not is repeated at once. */
+void netstack_peer_reachable(struct netstack *ns, uint32_t node, uint64_t peer, time_ns now);
+
 /* ---- connections ----------------------------------------------------------------- */
 
 /* Opens a connection; established or closed follows. `local` must be an address of the node of the family

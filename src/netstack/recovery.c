@@ -335,6 +335,17 @@ void tcp_tx_arm(struct netstack *ns, struct tcp_conn *c)
     tcp_conn_rearm(ns, c);
 }
 
+void tcp_repeat_now(struct netstack *ns, struct tcp_conn *c)
+{
+    struct tcp_tx *tx = c->tx;
+
+    if (!tx || !tx->record_count || !tx->timeouts)
+        return;
+    tx->timeouts = 0;
+    tx->rto_base = ns->now_ms - rto_now(c);
+    tcp_tx_arm(ns, c);
+}
+
 void tcp_sent(struct netstack *ns, struct tcp_conn *c, uint32_t len, bool again, bool front)
 {
     struct tcp_tx *tx = c->tx;

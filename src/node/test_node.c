@@ -180,6 +180,27 @@ static void a_connection_outlives_a_new_node_key_of_the_service(void **state)
     client_close(&c);
 }
 
+/* TCP's timeout has grown to seconds meanwhile; nobody waits for it once there is a key again. */
+static void what_was_lost_during_a_rotation_is_repeated_as_soon_as_there_is_a_session(void **state)
+{
+    struct client c;
+
+    (void)state;
+    start_both();
+    client_open(&c, &client, web.ip);
+    sim_run(20 * SEC);
+    request_is_answered(&c);
+    rotate(&web);
+    sim_cut(there.outer_ip, true);
+    client_say(&c, REQUEST);
+    sim_run(4 * SEC); /* repeated after 0.2, 0.6, 1.4, 3 s; next at 6.2 */
+    sim_cut(there.outer_ip, false);
+    member_told_of(&client, &web);
+    sim_run(SEC);
+    assert_true(client_hears(&c, ANSWER));
+    client_close(&c);
+}
+
 static void a_connection_outlives_a_new_node_key_of_the_client(void **state)
 {
     struct client c;
@@ -356,6 +377,7 @@ int main(void)
         T(a_node_that_cannot_start_says_why_and_its_neighbour_never_notices),
         T(a_peer_whose_key_expires_is_refused_from_then_on),
         T(a_connection_outlives_a_new_node_key_of_the_service),
+        T(what_was_lost_during_a_rotation_is_repeated_as_soon_as_there_is_a_session),
         T(a_connection_outlives_a_new_node_key_of_the_client),
         T(a_connection_outlives_a_new_node_key_of_a_neighbour),
         T(after_a_rotation_the_old_key_opens_nothing),

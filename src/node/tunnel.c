@@ -339,7 +339,7 @@ void tunnel_flush(struct node_shard *s, time_ns now)
 
 void tunnel_session_ready(struct node_peer *p, time_ns now)
 {
-    (void)now;
+    netstack_peer_reachable(p->node->shard->netstack, node_index(p->node), peer_token(p), now);
     tunnel_output(p);
 }
 
