@@ -11,7 +11,7 @@ FUZZ_SECONDS ?= 10
 CLANG ?= clang-14
 SOURCES = $(shell git ls-files 'src/*.[ch]' 'src/**/*.[ch]' 'test/*.[ch]' 'fuzz/*.[ch]' 'lab/*.[ch]' 'bench/*.[ch]')
 
-.PHONY: all demo test unit interop lint format bench fuzz install clean ci help packages test-packages
+.PHONY: all demo test unit interop lint format bench fuzz install deb clean ci help packages test-packages
 
 all: $(BUILD)/release/build.ninja ## build the program: build/manytails
 	ninja -C $(BUILD)/release
@@ -56,6 +56,9 @@ bench: all | test-packages ## measure against the peers (see bench/README.md)
 install: all ## install under PREFIX (DESTDIR is honoured)
 	@meson configure $(BUILD)/release --prefix=$(PREFIX)
 	DESTDIR=$(DESTDIR) meson install -C $(BUILD)/release
+
+deb: all ## build a Debian package: build/manytails_VERSION_ARCH.deb
+	packaging/deb/build $(BUILD)/release
 
 ci: ## what the continuous integration runs
 	.ci/run

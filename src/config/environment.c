@@ -10,6 +10,7 @@
 
 #include "state/state.h"
 
+#define SYSTEM_SOCKET "/run/manytails/manytails.sock" /* packaging/systemd/manytails.service */
 #define HOSTED_CONTROL_URL "https://controlplane.tailscale.com"
 
 static const char *first_set(const char *const *names)
@@ -69,6 +70,12 @@ char *config_default_socket(const char *argv0)
     char *path = base ? socket_in(base) : NULL;
 
     free(base);
+    /* Nobody said anything, and nothing runs as this user: then the one that systemd runs is meant. */
+    if (path && !getenv("MANYTAILS_SOCKET") && !getenv("TS_STATE_DIR") && access(path, F_OK) < 0 &&
+        access(SYSTEM_SOCKET, F_OK) == 0) {
+        free(path);
+        path = text_dup(span_from_str(SYSTEM_SOCKET));
+    }
     return path;
 }
 
