@@ -15,6 +15,17 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 void log_set_level(enum log_level level);
 bool log_enabled(enum log_level level);
 
+/* Standard error may be a pipe or a terminal that nobody reads. After this call, before threads start,
+ * nothing here waits for a reader: a line that there is no room for is dropped and counted, and the next one
+ * that gets through says how many were. */
+void log_never_wait(void);
+/* Whole lines as they are, newlines included; up to LOG_TOGETHER_BYTES stay together. 0; -EAGAIN: no room
+ * now; other -errno: nobody will ever read it. */
+#define LOG_TOGETHER_BYTES 4096
+NODISCARD int log_write(struct span lines);
+/* What every line begins with: time, level, who. The length; cut to size. */
+size_t log_line_head(char *out, size_t size, enum log_level level, const char *who);
+
 /* `who` names the node or part the line is about (NULL: the process). */
 void log_line(enum log_level level, const char *who, const char *fmt, ...) PRINTF_LIKE(3, 4);
 

@@ -51,6 +51,7 @@ int cli_serve(int argc, char **argv)
     if (r) {
         status = complain(&config, r);
     } else {
+        log_never_wait();
         status = daemon_run(&config, argc, argv);
     }
     config_free(&config);
