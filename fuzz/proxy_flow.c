@@ -182,7 +182,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
     struct proxy_service_config config = { .name = "fuzz",
                                            .upstream = "http://up.test/base",
-                                           .no_access_log = true };
+                                           .access_log = PROXY_LOG_OFF };
     struct proxy_arrival arrival = { .listen_port = 80 };
     struct world w = { 0 };
     char why[PROXY_WHY_BYTES];

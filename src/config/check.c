@@ -275,6 +275,10 @@ static void check_proxying(const struct looking *l)
     if (strcmp(s->prefix_match, "segment") != 0 && strcmp(s->prefix_match, "text") != 0)
         problem_at(l->c, where(l, &s->prefix_match), "%sprefixMatch \"%.80s\": write segment or text", l->at,
                    s->prefix_match);
+    if (strcmp(s->access_log, "text") != 0 && strcmp(s->access_log, "json") != 0 &&
+        strcmp(s->access_log, "off") != 0)
+        problem_at(l->c, where(l, &s->access_log), "%saccessLog \"%.80s\": write text, json or off", l->at,
+                   s->access_log);
     check_range(l, "upstreamMaxConnections", &s->upstream_max_connections, 0, PROXY_CONNECTIONS_MAX);
     check_range(l, "upstreamQueue", &s->upstream_queue, 1, PROXY_CONNECTIONS_MAX);
     check_range(l, "upstreamIdleConnections", &s->upstream_idle_connections, 1, PROXY_IDLE_UPSTREAMS_MAX);

@@ -55,7 +55,7 @@ struct config_service {
     struct config_list upstream_header_files; /* "Name: path" */
     bool insecure_https;
     bool upstream_allow_insecure_ciphers;
-    char *prefix_match;
+    char *prefix_match, *access_log;
     bool clean_paths;
     time_ns upstream_connect_timeout, upstream_response_timeout, upstream_queue_timeout;
     time_ns upstream_idle_timeout, upstream_keep_alive;

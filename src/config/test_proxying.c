@@ -77,7 +77,7 @@ static void wrong_auth_settings_refuse_the_service(void **state)
     config_free(&c);
 }
 
-static void numbers_have_their_range(void **state)
+static void values_have_their_range(void **state)
 {
     (void)state;
     static const char *const bad[] = { "upstreamQueue: 0",
@@ -86,7 +86,8 @@ static void numbers_have_their_range(void **state)
                                        "upstreamMaxConnections: 16385",
                                        "upstreamQueueTimeout: 0s",
                                        "upstreamConnectTimeout: -1s",
-                                       "prefixMatch: words" };
+                                       "prefixMatch: words",
+                                       "accessLog: xml" };
     char line[80], name[40];
     struct config c;
 
@@ -116,7 +117,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(auth_options_mean_the_same_everywhere),
         cmocka_unit_test(wrong_auth_settings_refuse_the_service),
-        cmocka_unit_test(numbers_have_their_range),
+        cmocka_unit_test(values_have_their_range),
     };
 
     setenv("XDG_CONFIG_HOME", "/nonexistent/config", 1);

@@ -18,6 +18,13 @@ static struct ip_port listen_of(const char *text)
     return out;
 }
 
+static enum proxy_access_log access_log_of(const char *text)
+{
+    return strcmp(text, "json") == 0  ? PROXY_LOG_JSON
+           : strcmp(text, "off") == 0 ? PROXY_LOG_OFF
+                                      : PROXY_LOG_TEXT;
+}
+
 /* A line per option. */
 static struct proxy_service_config proxy_settings(const struct config_service *c)
 {
@@ -44,6 +51,7 @@ static struct proxy_service_config proxy_settings(const struct config_service *c
         .upstreams_max = c->upstream_max_connections,
         .queue_max = c->upstream_queue,
         .queue_timeout = c->upstream_queue_timeout,
+        .access_log = access_log_of(c->access_log),
         .auth_url = or_null(c->auth_url),
         .auth_path = or_null(c->auth_path),
         .auth_timeout = c->auth_timeout,

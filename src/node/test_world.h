@@ -176,7 +176,7 @@ static inline int member_new(struct member *m, char why[NODE_WHY_BYTES])
         .control_url = WORLD_URL,
         .state_directory = m->dir,
         .listen.port = 80,
-        .proxy = { .name = m->name, .upstream = "http://127.0.0.1:9", .no_access_log = true }
+        .proxy = { .name = m->name, .upstream = "http://127.0.0.1:9", .access_log = PROXY_LOG_OFF }
     };
 
     return node_new(&m->node, m->side->shard, &config, &member_ops, m, why);

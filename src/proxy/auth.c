@@ -164,6 +164,7 @@ bool auth_is_needed(struct exchange *x)
         !s->ops->whois(s->ctx, &x->conn->arrival.peer, &who) || !is_user(&who))
         return true;
     count_auth(s, PROXY_AUTH_BYPASS, 0);
+    x->bypassed = true;
     return false;
 }
 

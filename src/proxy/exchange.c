@@ -31,7 +31,7 @@ static void set_up(struct exchange *x, time_ns now)
     x->status = 0;
     x->keep = x->repeatable = x->retried = x->connected = x->head_sent = x->request_done = false;
     x->response_begun = x->response_done = x->up_reusable = false;
-    x->asking = x->granted = false;
+    x->asking = x->granted = x->bypassed = false;
     x->auth_bytes = 0;
     x->stripped = 0;
     buf_clear(&x->cookies);

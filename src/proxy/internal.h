@@ -32,13 +32,22 @@
 #define LINGER_BYTES_MAX (256u << 10) /* thrown away after a refused request */
 #define SPARES_MAX 32                 /* exchanges and heads kept for the next request, per shard */
 #define SPARE_TEXT_BYTES (4u << 10)   /* text memory a spare may keep */
-#define LOG_TEXT_MAX (16u << 10)      /* of one access-log line */
-#define LOG_VALUE_MAX ((size_t)500)   /* of one value in it; every byte may become four */
-#define IDENTITY_TEXT_MAX (8u << 10)  /* of one joined list */
-#define AUTH_BODY_BYTES_MAX (64u << 10) /* read of a granting answer, so that its connection can be kept */
-#define COOKIES_BYTES_MAX (16u << 10)   /* that one passes to the client */
+#define LOG_TEXT_MAX LOG_TOGETHER_BYTES  /* of one access-log line */
+#define ACCESS_LOG_BYTES_MAX (64u << 10) /* lines that a slow reader may leave standing, per shard */
+#define IDENTITY_TEXT_MAX (8u << 10)     /* of one joined list */
+#define AUTH_BODY_BYTES_MAX (64u << 10)  /* read of a granting answer, so that its connection can be kept */
+#define COOKIES_BYTES_MAX (16u << 10)    /* that one passes to the client */
 
 /* ---- shard ------------------------------------------------------------------------ */
+
+/* Lines that wait to be written (log.c). */
+struct access_log {
+    struct buf lines;
+    struct ev_task task;
+    struct ev_timer retry;
+    uint64_t dropped; /* not told yet */
+    int (*write)(struct span lines);
+};
 
 struct spare_head {
     struct list link;
@@ -59,6 +68,7 @@ struct proxy_shard {
     uint8_t *h2_scratch;    /* H2_SCRATCH_BYTES for all HTTP/2 connections, made for the first */
     struct buf out;         /* heads that the step writes */
     struct buf text;        /* paths and lists being put together */
+    struct access_log access_log;
     int64_t date_second;
     char date[32];
 };
@@ -111,7 +121,8 @@ struct proxy_service {
     size_t prefix_count;
     struct set_header headers[PROXY_HEADERS_MAX];
     size_t header_count;
-    bool strip_prefix, prefix_by_text, clean_paths, recommended_headers, suppress_whois, access_log;
+    bool strip_prefix, prefix_by_text, clean_paths, recommended_headers, suppress_whois;
+    enum proxy_access_log access_log;
     uint32_t head_bytes_max;
     time_ns read_header_timeout, idle_timeout, response_timeout;
     struct list conns;
@@ -258,6 +269,7 @@ struct exchange {
     bool up_reusable;    /* and its connection can serve another */
     bool asking;         /* the response that is being read is the auth server's */
     bool granted;        /* and it was a good one */
+    bool bypassed;       /* nobody was asked, since a user of the tailnet asks */
     char why[96];        /* what went wrong, for the log; "" */
 };
 
@@ -346,14 +358,19 @@ void count_answer(struct exchange *x, time_ns now);
 void count_auth(struct proxy_service *s, enum proxy_auth_result result, time_ns took);
 void count_end(struct exchange *x, time_ns now);
 
-/* ---- answer.c: answers of our own, the access log ---------------------------------------------------- */
+/* ---- answer.c: answers of our own ---------------------------------------------------- */
 
 #define ANSWER_ALLOW "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"
 #define ANSWER_TYPE "text/plain; charset=utf-8"
 
 /* Queues it: the exchange is in EXCHANGE_REPLY afterwards. FLOW_CLIENT_FAILED: it could not be sent. */
 enum flow answer(struct exchange *x, int status, struct span location, const char *sentence);
-/* Text of the line that is known when the request was routed. */
+
+/* ---- log.c: the access log ---------------------------------------------------------------------------- */
+
+void access_log_init(struct access_log *log, struct ev_loop *loop);
+void access_log_deinit(struct access_log *log);
+/* What is known when the request is routed. */
 void log_begin(struct exchange *x, struct span original_target);
 void log_rewritten(struct exchange *x);
 void log_identity(struct exchange *x, const struct proxy_identity *who);

@@ -77,6 +77,9 @@ struct proxy_header {
     const char *name, *value; /* the same name several times: several values */
 };
 
+/* One line a request, when it ends, to where the log goes. */
+enum proxy_access_log { PROXY_LOG_TEXT, PROXY_LOG_JSON, PROXY_LOG_OFF };
+
 /* Zero means the default named beside it. Strings are copied. */
 struct proxy_service_config {
     const char *name;     /* for log lines */
@@ -99,19 +102,19 @@ struct proxy_service_config {
     size_t header_count;
     bool suppress_whois;
 
-    uint32_t head_bytes_max;       /* HTTP_HEAD_BYTES_MAX (48 KiB) */
-    time_ns read_header_timeout;   /* PROXY_HEAD_TIMEOUT */
-    time_ns idle_timeout;          /* PROXY_IDLE_DOWNSTREAM_TIMEOUT */
-    time_ns connect_timeout;       /* PROXY_CONNECT_TIMEOUT */
-    time_ns response_timeout;      /* request sent to response head; none */
-    uint32_t idle_upstreams_max;   /* PROXY_IDLE_PER_SERVICE_DEFAULT */
-    time_ns idle_upstream_timeout; /* PROXY_IDLE_UPSTREAM_TIMEOUT */
-    time_ns keep_alive;            /* PROXY_KEEP_ALIVE */
-    uint32_t upstreams_max;        /* connections to the upstream at once; as many as there are requests */
-    uint32_t queue_max;            /* PROXY_QUEUE_DEFAULT; above it: 503 */
-    time_ns queue_timeout;         /* PROXY_QUEUE_TIMEOUT; after it: 504 */
-    bool weak_ciphers;             /* every suite of TLS 1.2 that OpenSSL has, at security level 0 */
-    bool no_access_log;
+    uint32_t head_bytes_max;          /* HTTP_HEAD_BYTES_MAX (48 KiB) */
+    time_ns read_header_timeout;      /* PROXY_HEAD_TIMEOUT */
+    time_ns idle_timeout;             /* PROXY_IDLE_DOWNSTREAM_TIMEOUT */
+    time_ns connect_timeout;          /* PROXY_CONNECT_TIMEOUT */
+    time_ns response_timeout;         /* request sent to response head; none */
+    uint32_t idle_upstreams_max;      /* PROXY_IDLE_PER_SERVICE_DEFAULT */
+    time_ns idle_upstream_timeout;    /* PROXY_IDLE_UPSTREAM_TIMEOUT */
+    time_ns keep_alive;               /* PROXY_KEEP_ALIVE */
+    uint32_t upstreams_max;           /* connections to the upstream at once; as many as there are requests */
+    uint32_t queue_max;               /* PROXY_QUEUE_DEFAULT; above it: 503 */
+    time_ns queue_timeout;            /* PROXY_QUEUE_TIMEOUT; after it: 504 */
+    bool weak_ciphers;                /* every suite of TLS 1.2 that OpenSSL has, at security level 0 */
+    enum proxy_access_log access_log; /* PROXY_LOG_TEXT */
 
     const char *auth_url;                 /* ask this server about every request; NULL: nobody */
     const char *auth_path;                /* NULL: that of auth_url, or /api/authz/forward-auth */

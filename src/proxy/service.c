@@ -23,6 +23,7 @@ int proxy_shard_new(struct proxy_shard **out, struct ev_loop *loop)
     shard->loop = loop;
     shard->date_second = -1;
     ev_task_init(&shard->run, loop, conn_run);
+    access_log_init(&shard->access_log, loop);
     list_init(&shard->ready);
     list_init(&shard->services);
     list_init(&shard->idle);
@@ -42,6 +43,7 @@ void proxy_shard_free(struct proxy_shard *shard)
         return;
     must(list_empty(&shard->services) && list_empty(&shard->idle));
     ev_task_cancel(&shard->run);
+    access_log_deinit(&shard->access_log);
     while ((node = list_pop_front(&shard->spare_exchanges)))
         exchange_free(LIST_ENTRY(node, struct exchange, link));
     while ((node = list_pop_front(&shard->spare_heads))) {
@@ -230,7 +232,7 @@ static void take_numbers(struct proxy_service *s, const struct proxy_service_con
     s->clean_paths = !c->keep_unclean_paths;
     s->recommended_headers = !c->plain_headers;
     s->suppress_whois = c->suppress_whois;
-    s->access_log = !c->no_access_log;
+    s->access_log = c->access_log;
     s->head_bytes_max = c->head_bytes_max;
     s->read_header_timeout = c->read_header_timeout ? c->read_header_timeout : PROXY_HEAD_TIMEOUT;
     s->idle_timeout = c->idle_timeout ? c->idle_timeout : PROXY_IDLE_DOWNSTREAM_TIMEOUT;

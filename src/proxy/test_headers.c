@@ -439,45 +439,6 @@ static void headers_beyond_the_limit_of_fields_are_431(void **state)
     buf_deinit(&b);
 }
 
-/* ---- the access log --------------------------------------------------------------------------------- */
-
-static void one_line_tells_of_each_request(void **state)
-{
-    (void)state;
-    struct proxy_service_config c = default_config();
-    char text[4096];
-    FILE *f = tmpfile();
-    int saved = dup(STDERR_FILENO);
-    size_t n;
-
-    assert_non_null(f);
-    identity = (struct proxy_identity) { .login = span_from_str("alice@example.com"),
-                                         .node_fqdn = span_from_str("laptop.tail.test.") };
-    known = true;
-    c.no_access_log = false;
-    c.upstream = "http://up.test:8080/base";
-    start_with(&c);
-    client_connects();
-    fflush(stderr);
-    assert_true(dup2(fileno(f), STDERR_FILENO) >= 0);
-    upstream_sees("GET /x?\"q\"=\xff HTTP/1.1\r\nHost: a\r\n\r\n");
-    says(CLIENT, "BAD\r\n\r\n");
-    fflush(stderr);
-    assert_true(dup2(saved, STDERR_FILENO) >= 0);
-    close(saved);
-    rewind(f);
-    n = fread(text, 1, sizeof(text) - 1, f);
-    text[n] = '\0';
-    fclose(f);
-    assert_non_null(strstr(text, " info web: served original=\"/x?\\\"q\\\"=\\xff\" "
-                                 "rewritten=\"http://up.test:8080/base/x?\\\"q\\\"=%FF\" "
-                                 "origin_login=alice@example.com origin_node=laptop.tail.test. duration="));
-    assert_non_null(
-        strstr(text, " http_status=200 method=GET bytes_in=0 bytes_out=2 client=100.64.0.7:5555\n"));
-    assert_non_null(strstr(text, "http_status=400 method=OTHER bytes_in=0 bytes_out=0 client=100.64.0.7:5555 "
-                                 "error=\"malformed start line\"\n"));
-}
-
 #define T(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
 
 int main(void)
@@ -501,7 +462,6 @@ int main(void)
         T(settings_win_over_everything),
         T(wrong_settings_are_refused_with_a_sentence),
         T(headers_beyond_the_limit_of_fields_are_431),
-        T(one_line_tells_of_each_request),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

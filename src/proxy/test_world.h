@@ -136,7 +136,7 @@ static struct proxy_service_config default_config(void)
 {
     return (struct proxy_service_config) { .name = "web",
                                            .upstream = "http://up.test:8080",
-                                           .no_access_log = true };
+                                           .access_log = PROXY_LOG_OFF };
 }
 
 static void start_with(const struct proxy_service_config *config)

@@ -186,7 +186,7 @@ int main(int argc, char **argv)
     p.port = (uint16_t)o.port;
     config.upstream = o.upstream;
     config.upstream_ca_file = o.ca;
-    config.no_access_log = !o.log;
+    config.access_log = o.log ? PROXY_LOG_TEXT : PROXY_LOG_OFF;
     config.prefixes = &o.prefix;
     config.prefix_count = o.prefix ? 1 : 0;
     signal(SIGPIPE, SIG_IGN);
