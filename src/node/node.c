@@ -696,6 +696,8 @@ static int keys_open(struct node *n, char why[NODE_WHY_BYTES])
     r = state_load(state_folder_store(n->folder), n->control_url, &n->keys, why);
     if (r == STATE_E_DAMAGED)
         log_error(n->name, "%s. Starting with new keys: the node will register anew", why);
+    if (r == STATE_E_IMPORTED)
+        log_info(n->name, "%s", why);
     if (r <= 0)
         return r;
     n->first_keys = true;

@@ -1,4 +1,4 @@
-/* state/internal.h - what the files of state/ and the fuzz targets need of state.c */
+/* state/internal.h - what the files of state/ and the fuzz targets share */
 #ifndef MANYTAILS_STATE_INTERNAL_H
 #define MANYTAILS_STATE_INTERNAL_H
 
@@ -16,5 +16,13 @@ NODISCARD int state_load_netmap_of(struct state_store *s, const struct public_ke
                                    uint64_t *base);
 /* state_save_netmap for what is packed already. */
 NODISCARD int state_save_packed(struct state_store *s, const struct public_key *node, struct span packed);
+
+/* The text of tailscaled.state. 0, or STATE_E_DAMAGED and then *out is untouched. */
+int state_foreign_parse(struct span file, struct state_foreign *out, char why[STATE_WHY_BYTES]);
+/* A sentence for the log: what was taken. */
+void state_foreign_words(const struct state_foreign *f, const struct state_keys *taken,
+                         char why[STATE_WHY_BYTES]);
+/* Slashes at the end and old names of the hosted service aside. */
+bool state_same_server(const char *a, const char *b);
 
 #endif

@@ -15,6 +15,7 @@
 #define NETMAP_FILE "manytails.netmap"
 #define LOCK_FILE "manytails.lock"
 #define FORMAT_VERSION 1
+#define STATE_URL_BYTES_MAX 2048
 
 struct state_store {
     int directory; /* descriptor: renames of the path do not confuse us. It holds the lock, too */
@@ -205,6 +206,7 @@ static bool get_key(const struct json *root, const char *member, const char *pre
 bool state_keys_parse(struct span text, const char *control_url, struct state_keys *out)
 {
     OWNED(json_freep) struct json *root = NULL;
+    char kept_url[STATE_URL_BYTES_MAX];
     struct span url;
     int64_t version;
 
@@ -213,13 +215,70 @@ bool state_keys_parse(struct span text, const char *control_url, struct state_ke
     if (json_get_i64(root, "Version", &version) != JSON_GOT || version != FORMAT_VERSION ||
         !get_key(root, "MachineKey", "privkey:", out->machine.bytes) ||
         !get_key(root, "DiscoKey", "privkey:", out->disco.bytes) ||
-        json_get_string(root, "ControlURL", &url) != JSON_GOT)
+        json_get_string(root, "ControlURL", &url) != JSON_GOT || !text_copy(kept_url, sizeof(kept_url), url))
         return false;
-    if (!span_equal_str(url, control_url))
+    if (!state_same_server(kept_url, control_url))
         return true; /* another server: same device, but it has to register there */
     if (json_member(root, "NodeKey") && !get_key(root, "NodeKey", "privkey:", out->node.bytes))
         return false;
     return !json_member(root, "OldNodeKey") || get_key(root, "OldNodeKey", "nodekey:", out->old_node.bytes);
+}
+
+/* ---- a folder of tsnsrv ------------------------------------------------------------------- */
+
+static int read_foreign(const struct state_store *s, struct state_foreign *out, char why[STATE_WHY_BYTES])
+{
+    struct buf text;
+    int r;
+
+    why[0] = 0;
+    buf_init(&text, STATE_FOREIGN_BYTES_MAX + 2);
+    r = read_file(s, STATE_FOREIGN_FILE, STATE_FOREIGN_BYTES_MAX, &text);
+    if (!r)
+        r = state_foreign_parse(buf_span(&text), out, why);
+    else if (r != -ENOENT)
+        snprintf(why, STATE_WHY_BYTES, "%s cannot be read: %s", STATE_FOREIGN_FILE, err_text(r));
+    if (text.data)
+        wipe(text.data, text.cap);
+    buf_deinit(&text);
+    return r;
+}
+
+int state_foreign_read(const char *directory, struct state_foreign *out, char why[STATE_WHY_BYTES])
+{
+    struct state_store s = { .directory = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC), .lock = -1 };
+    int r;
+
+    *out = (struct state_foreign) { 0 };
+    if (s.directory < 0)
+        return errno == ENOTDIR ? -ENOENT : -errno;
+    r = read_foreign(&s, out, why);
+    close(s.directory);
+    return r;
+}
+
+/* There is no file of ours. */
+static int begin(const struct state_store *s, const char *control_url, struct state_keys *out,
+                 char why[STATE_WHY_BYTES])
+{
+    struct state_foreign f = { 0 };
+    char fault[STATE_WHY_BYTES];
+    int r = read_foreign(s, &f, fault);
+
+    if (r == -ENOENT) {
+        secret_key_generate(&out->machine);
+        secret_key_generate(&out->disco);
+        return STATE_E_FRESH;
+    }
+    if (r) {
+        snprintf(why, STATE_WHY_BYTES, "%.200s/%.200s: move it away to begin with a new identity", s->path,
+                 fault);
+        return r > 0 ? -EBADMSG : r;
+    }
+    state_foreign_keys(&f, control_url, out);
+    state_foreign_words(&f, out, why);
+    wipe(&f, sizeof(f));
+    return STATE_E_IMPORTED;
 }
 
 int state_load(struct state_store *s, const char *control_url, struct state_keys *out,
@@ -243,11 +302,13 @@ int state_load(struct state_store *s, const char *control_url, struct state_keys
         set_aside(s, KEYS_FILE, "is no state file", why);
         r = STATE_E_DAMAGED;
     }
-    if (r == -ENOENT || r == STATE_E_DAMAGED) {
+    if (r == -ENOENT)
+        return begin(s, control_url, out, why);
+    if (r == STATE_E_DAMAGED) {
         *out = (struct state_keys) { 0 };
         secret_key_generate(&out->machine);
         secret_key_generate(&out->disco);
-        return r == -ENOENT ? STATE_E_FRESH : r;
+        return r;
     }
     if (r)
         snprintf(why, STATE_WHY_BYTES, "%s/%s cannot be read: %s", s->path, KEYS_FILE, err_text(r));

@@ -43,15 +43,43 @@ enum state_outcome {
     STATE_E_DAMAGED,    /* state_load: the file was set aside, `why` names it; fresh keys were made */
     STATE_E_FRESH,      /* state_load: there is no file yet; fresh keys were made */
     STATE_E_FULL,       /* state_folder_save_netmap: too much waits to be written; try again later */
+    STATE_E_IMPORTED,   /* state_load: there is none of ours, but one of tsnsrv; `why` says what was taken */
 };
 
 /* Makes the folder if it is not there and locks it. 0, STATE_E_IN_USE, -errno; `why` says it in words. */
 NODISCARD int state_open(struct state_store **out, const char *directory, char why[STATE_WHY_BYTES]);
 void state_close(struct state_store *s); /* NULL is fine */
 
+/* ---- the folder of tsnsrv, or of any program built on tsnet (import.c) ------------------------------ */
+
+#define STATE_FOREIGN_FILE "tailscaled.state"
+#define STATE_FOREIGN_BYTES_MAX (4 << 20)
+
+/* What is in it and means something here. Texts are printable ASCII, cut to their room. */
+struct state_foreign {
+    struct state_keys
+        keys;              /* machine; node and old_node of the current profile, zero if none; no disco key */
+    char control_url[256]; /* as it says; "" is the hosted service */
+    char host_name[64], node_id[64], login[128], profile[64];
+    char tags[256];    /* a comma between them */
+    unsigned profiles; /* there are; one is the current one */
+    bool logged_out, lock_key, serve;
+};
+
+/* Reads directory/tailscaled.state and touches nothing. 0; -ENOENT; STATE_E_DAMAGED or -errno with `why`. The
+ * caller wipes *out. */
+NODISCARD int state_foreign_read(const char *directory, struct state_foreign *out, char why[STATE_WHY_BYTES]);
+/* Its keys as ours for this control server; the node key only if it is of that one. The caller wipes *out. */
+void state_foreign_keys(const struct state_foreign *f, const char *control_url, struct state_keys *out);
+/* The control server it belongs to, as a URL. */
+const char *state_foreign_server(const struct state_foreign *f);
+
+/* ---- keys ------------------------------------------------------------------------------------------- */
+
 /* The keys for this control server; where it made fresh machine and disco keys, the caller saves them. A node
- * key of another control server is not used, and stays on disk until state_save. 0, STATE_E_FRESH,
- * STATE_E_DAMAGED, -errno. The caller wipes *out. */
+ * key of another control server is not used, and stays on disk until state_save. Where there is only a file
+ * of tsnsrv, its keys; if that one cannot be read, -EBADMSG: beginning anew would cost the node its name and
+ * address. 0, STATE_E_FRESH, STATE_E_IMPORTED, STATE_E_DAMAGED, -errno. The caller wipes *out. */
 NODISCARD int state_load(struct state_store *s, const char *control_url, struct state_keys *out,
                          char why[STATE_WHY_BYTES]);
 /* On disk when it returns 0. -errno: the old file is as it was. */

@@ -1,0 +1,215 @@
+/* cli/import.c - `manytails import`: the identity of a tsnsrv (or any tsnet) folder becomes ours */
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "crypto/crypto.h"
+#include "state/state.h"
+#include "tls/tls.h"
+
+#define PEM_BYTES_MAX (256u << 10)
+
+struct totals {
+    unsigned taken, failed;
+    bool dry_run;
+};
+
+static void line(const char *name, const char *value)
+{
+    if (*value)
+        printf("  %-16s %s\n", name, value);
+}
+
+/* ---- certificates: they stay where they are -------------------------------------------------- */
+
+static bool read_pem(const char *path, struct buf *out)
+{
+    FILE *f = fopen(path, "re");
+    struct mspan room;
+    size_t n = 0;
+
+    if (!f)
+        return false;
+    if (buf_reserve(out, PEM_BYTES_MAX, &room) == 0)
+        n = fread(room.data, 1, PEM_BYTES_MAX, f);
+    buf_commit(out, n);
+    fclose(f);
+    return n > 0 && n < PEM_BYTES_MAX;
+}
+
+static void tell_certificate(const char *chain_path)
+{
+    char key_path[4200], why[TLS_WHY_BYTES] = "the key cannot be read", until[TIME_TEXT_BYTES];
+    struct tls_identity *identity = NULL;
+    struct buf chain, key;
+
+    snprintf(key_path, sizeof(key_path), "%.*s.key", (int)(strlen(chain_path) - strlen(".crt")), chain_path);
+    buf_init(&chain, PEM_BYTES_MAX);
+    buf_init(&key, PEM_BYTES_MAX);
+    if (read_pem(chain_path, &chain) && read_pem(key_path, &key))
+        (void)!tls_identity_new(&identity, buf_span(&chain), buf_span(&key), why);
+    if (identity)
+        printf("  %-16s good until %s; to serve with it: certificateFile: %s, keyFile: %s\n", "certificate",
+               time_text_rfc3339(tls_identity_not_after(identity), until), chain_path, key_path);
+    else
+        printf("  %-16s %s cannot be used: %s\n", "certificate", chain_path, why);
+    tls_identity_unref(identity);
+    if (key.data)
+        wipe(key.data, key.cap);
+    buf_deinit(&key);
+    buf_deinit(&chain);
+}
+
+static void tell_certificates(const char *directory)
+{
+    char path[4096];
+    struct dirent *entry;
+    DIR *d;
+
+    snprintf(path, sizeof(path), "%s/certs", directory);
+    d = opendir(path);
+    while (d && (entry = readdir(d))) {
+        size_t len = strlen(entry->d_name);
+
+        if (len > 4 && strcmp(entry->d_name + len - 4, ".crt") == 0 &&
+            (size_t)snprintf(path, sizeof(path), "%s/certs/%s", directory, entry->d_name) < sizeof(path))
+            tell_certificate(path);
+    }
+    if (d)
+        closedir(d);
+}
+
+/* ---- one folder --------------------------------------------------------------------------------- */
+
+static void tell_identity(const struct state_foreign *f)
+{
+    static const struct secret_key none;
+    bool has_node_key = !crypto_equal(&f->keys.node, &none, sizeof(none));
+
+    line("host name", f->host_name);
+    line("node id", f->node_id);
+    line("user", f->login);
+    line("tags", f->tags);
+    line("control server", state_foreign_server(f));
+    line("machine key", "taken");
+    line("node key", f->logged_out  ? "not taken: it was logged out, so the node registers anew"
+                     : has_node_key ? "taken: same node, same address, no approval"
+                                    : "none: it was never logged in, so the node registers");
+}
+
+static void tell_differences(const struct state_foreign *f)
+{
+    if (f->profiles > 1)
+        printf("  note: %u profiles; only the current one, %s, is taken\n", f->profiles, f->profile);
+    if (f->lock_key)
+        printf("  note: the tailnet-lock key is not taken; the node key stays signed if it was\n");
+    if (f->serve)
+        printf("  note: serve and Funnel settings kept there are not used; the configuration says what is "
+               "served\n");
+    if (strcmp(state_foreign_server(f), f->control_url) == 0)
+        printf("  note: start with TS_URL=%s, or controlURL in the file; with another server the node "
+               "registers there\n",
+               f->control_url);
+}
+
+static int save(const char *directory, const struct state_foreign *f)
+{
+    struct state_store *store = NULL;
+    struct state_keys keys;
+    char why[STATE_WHY_BYTES];
+    int r = state_open(&store, directory, why);
+
+    if (r) {
+        fprintf(stderr, "%s: %s\n", cli_program(), why);
+        return r;
+    }
+    state_foreign_keys(f, state_foreign_server(f), &keys);
+    r = state_save(store, state_foreign_server(f), &keys);
+    state_keys_wipe(&keys);
+    state_close(store);
+    if (r)
+        fprintf(stderr, "%s: %s/manytails.state cannot be written: %s\n", cli_program(), directory,
+                err_text(r));
+    return r;
+}
+
+/* True if there was such a state. */
+static bool import_folder(const char *directory, struct totals *t)
+{
+    char why[STATE_WHY_BYTES], path[4200];
+    struct state_foreign f;
+    int r = state_foreign_read(directory, &f, why);
+
+    if (r == -ENOENT)
+        return false;
+    snprintf(path, sizeof(path), "%s/manytails.state", directory);
+    if (!r && access(path, F_OK) == 0) {
+        fprintf(stderr, "%s: %s is there already: the identity in use is not overwritten\n", cli_program(),
+                path);
+        r = 1;
+    } else if (r) {
+        fprintf(stderr, "%s: %s: %s\n", cli_program(), directory, why);
+    } else {
+        printf("%s\n", directory);
+        tell_identity(&f);
+        tell_certificates(directory);
+        tell_differences(&f);
+        r = t->dry_run ? 0 : save(directory, &f);
+    }
+    t->failed += r != 0;
+    t->taken += r == 0;
+    wipe(&f, sizeof(f));
+    return true;
+}
+
+/* A folder of folders: one for each service. */
+static void import_below(const char *directory, struct totals *t)
+{
+    DIR *d = opendir(directory);
+    struct dirent *entry;
+    char path[4096];
+
+    while (d && (entry = readdir(d)))
+        if (entry->d_name[0] != '.' &&
+            (size_t)snprintf(path, sizeof(path), "%s/%s", directory, entry->d_name) < sizeof(path))
+            (void)import_folder(path, t);
+    if (d)
+        closedir(d);
+}
+
+int cli_import(int argc, char **argv)
+{
+    struct totals t = { 0 };
+    const char *directory = NULL;
+
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--dry-run") == 0)
+            t.dry_run = true;
+        else if (argv[i][0] == '-' || directory)
+            return cli_wrong_usage("import");
+        else
+            directory = argv[i];
+    }
+    if (!directory)
+        return cli_wrong_usage("import");
+    if (crypto_init())
+        return 1;
+    if (!import_folder(directory, &t))
+        import_below(directory, &t);
+    if (!t.taken && !t.failed) {
+        fprintf(stderr, "%s: there is no tailscaled.state in %s, nor in a folder right below it\n",
+                cli_program(), directory);
+        return 1;
+    }
+    if (t.taken)
+        printf(
+            t.dry_run
+                ? "Nothing was written.\n"
+                : "Stop the old program before you start this one: one identity, one process. The old files "
+                  "were not touched.\n");
+    return t.failed ? 1 : 0;
+}
