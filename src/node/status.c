@@ -57,6 +57,7 @@ static void put_proxy(const struct node *n, struct json_writer *w)
     json_object_begin(w, "requests");
     json_put_u64(w, "total", requests);
     json_put_u64(w, "active", c->active);
+    json_put_u64(w, "waiting", c->waiting);
     json_put_u64(w, "connections", c->open);
     json_put_u64(w, "status2xx", c->requests[2]);
     json_put_u64(w, "status3xx", c->requests[3]);

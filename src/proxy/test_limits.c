@@ -204,6 +204,22 @@ static void idle_connections_go_after_their_time(void **state)
     assert_int_equal(dialled, 2);
 }
 
+/* A TLS handshake that never ends counts as connecting. */
+static void an_upstream_that_does_not_connect_in_time_is_502(void **state)
+{
+    (void)state;
+    struct proxy_service_config c = default_config();
+
+    c.upstream = "https://up.test";
+    c.connect_timeout = MSEC;
+    start_with(&c);
+    client_connects();
+    says(CLIENT, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    wait_for(&CLIENT->ended);
+    assert_non_null(strstr(heard(CLIENT), "HTTP/1.1 502 Bad Gateway\r\n"));
+    assert_int_equal(n()->proxy_errors, 1);
+}
+
 static void a_plain_address_is_taken_for_http(void **state)
 {
     (void)state;
@@ -236,6 +252,7 @@ int main(void)
         T(ending_a_service_ends_those_who_wait),
         T(two_connections_serve_two_at_once),
         T(idle_connections_go_after_their_time),
+        T(an_upstream_that_does_not_connect_in_time_is_502),
         T(a_plain_address_is_taken_for_http),
     };
 
