@@ -2,7 +2,8 @@
  * of its requests identity and forwarding are ours.
  *
  * Input: one byte of options, then records: one byte (bit 7: the upstream speaks, else the client; 7 bits:
- * length, 0 closes that side), and the bytes.
+ * length, 0 closes that side), and the bytes. With an auth server, bit 6 means the connection before the
+ * last.
  */
 #include <stdlib.h>
 
@@ -24,6 +25,8 @@ struct world {
     struct proxy_service *service;
     struct stream_pair_options way;
     struct peer client, upstreams[UPSTREAMS_MAX];
+    bool is_auth[UPSTREAMS_MAX];
+    bool auth; /* somebody is asked */
     int dialled;
 };
 
@@ -76,10 +79,11 @@ static int dial(void *ctx, const char *host, uint16_t port, struct stream **out)
 {
     struct world *w = ctx;
 
-    (void)host;
     (void)port;
     if (w->dialled == UPSTREAMS_MAX)
         return -1;
+    w->is_auth[w->dialled] = strcmp(host, "auth.test") == 0;
+    must(w->is_auth[w->dialled] || !w->auth || w->dialled > 0); /* nothing goes there before the question */
     *out = peer_open(&w->upstreams[w->dialled++], &w->way);
     return 0;
 }
@@ -131,18 +135,30 @@ static size_t count_named(const struct http_head *h, const char *name, const cha
     return count;
 }
 
-static void check_request(const struct http_head *h)
+/* What the auth server hears: our words, whatever the client's were. */
+static void check_question(const struct http_head *h)
+{
+    must(count_named(h, "X-Forwarded-For", "100.64.0.7") == 1);
+    must(count_named(h, "X-Forwarded-Proto", "http") == 1);
+    must(h->method_id == HTTP_METHOD_GET && h->body == HTTP_BODY_NONE && h->keep_alive && !h->upgrade);
+    must(text_starts_with(http_head_target(h), "/verify"));
+    must(count_named(h, "Host", "auth.test") == 1 && count_named(h, "Remote-User", "") == 0);
+    must(http_head_find_name(h, span_from_str("X-Tailscale-User"), 0) < 0);
+}
+
+static void check_request(const struct http_head *h, bool auth)
 {
     must(count_named(h, "X-Tailscale-User", "userid:77") == 1);
     must(count_named(h, "X-Forwarded-For", "100.64.0.7") == 1);
     must(count_named(h, "X-Forwarded-Proto", "http") == 1);
-    must(count_named(h, "X_Tailscale_User", "") == 0 && count_named(h, "Remote-User", "") == 0);
+    must(count_named(h, "X_Tailscale_User", "") == 0 && (auth || count_named(h, "Remote-User", "") == 0));
+    must(count_named(h, "Remote_User", "") == 0);
     must(h->minor == 1 && http_head_find(h, HTTP_FIELD_HTTP2_SETTINGS, 0) < 0);
     must(http_head_target(h).data[0] == '/');
 }
 
 /* Everything one upstream connection received: requests, one behind the other; cut off at most at the end. */
-static void check_upstream(struct span got)
+static void check_upstream(struct span got, bool is_auth, bool auth)
 {
     struct http_head head;
     struct http1_event ev;
@@ -154,8 +170,10 @@ static void check_upstream(struct span got)
     do {
         r = http1_next(&m, &got, &ev);
         must(!r);
-        if (ev.kind == HTTP1_HEAD)
-            check_request(&head);
+        if (ev.kind == HTTP1_HEAD && is_auth)
+            check_question(&head);
+        if (ev.kind == HTTP1_HEAD && !is_auth)
+            check_request(&head, auth);
         if (ev.kind == HTTP1_TRAILERS)
             must(http_head_find_name(ev.trailers, span_from_str("X-Tailscale-User"), 0) < 0);
     } while (ev.kind != HTTP1_MORE && !(ev.kind == HTTP1_HEAD && head.upgrade));
@@ -167,12 +185,13 @@ static void play(struct world *w, struct span script)
 {
     while (script.len) {
         uint8_t head = script.data[0];
-        struct span bytes = span_slice(script, 1, head & 0x7f);
+        struct span bytes = span_slice(script, 1, head & (w->auth ? 0x3f : 0x7f));
+        int last = w->dialled - 1 - (w->auth && (head & 0x40));
 
         if (!(head & 0x80))
             say(w, &w->client, bytes);
-        else if (w->dialled)
-            say(w, &w->upstreams[w->dialled - 1], bytes);
+        else if (last >= 0)
+            say(w, &w->upstreams[last], bytes);
         script = span_slice(script, 1 + bytes.len, script.len);
     }
 }
@@ -183,6 +202,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     struct proxy_service_config config = { .name = "fuzz",
                                            .upstream = "http://up.test/base",
                                            .access_log = PROXY_LOG_OFF };
+    static const char *const copied[] = { "Remote-User" };
     struct proxy_arrival arrival = { .listen_port = 80 };
     struct world w = { 0 };
     char why[PROXY_WHY_BYTES];
@@ -193,6 +213,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     if (data[0] & 1)
         w.way = (struct stream_pair_options) { .chunk = 1 + (data[0] >> 4), .room = 11 };
     config.keep_unclean_paths = data[0] & 2;
+    if (data[0] & 4) {
+        w.auth = true;
+        config.auth_url = "http://auth.test/verify";
+        config.auth_copy_headers = copied;
+        config.auth_copy_count = COUNT_OF(copied);
+    }
     if (ev_loop_new(&w.loop) || proxy_shard_new(&w.shard, w.loop) ||
         proxy_service_new(&w.service, w.shard, &config, &ops, &w, why))
         abort();
@@ -200,7 +226,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     proxy_accept(w.service, peer_open(&w.client, &w.way), &arrival);
     play(&w, span_make(data + 1, len - 1));
     for (int i = 0; i < w.dialled; i++)
-        check_upstream(buf_span(&w.upstreams[i].got));
+        check_upstream(buf_span(&w.upstreams[i].got), w.is_auth[i], w.auth);
     proxy_service_free(w.service);
     must(proxy_shard_connections(w.shard) == 0 && proxy_shard_idle_upstreams(w.shard) == 0);
     proxy_shard_free(w.shard);

@@ -127,6 +127,8 @@ bool auth_new(struct proxy_service *s, const struct proxy_service_config *c, cha
     s->auth = a;
     backend_init(&a->backend, s);
     a->backend.insecure_https = c->auth_insecure_https;
+    a->backend.open_max = c->auth_connections_max ? c->auth_connections_max : PROXY_AUTH_CONNECTIONS;
+    a->backend.queue_max = PROXY_CONNECTIONS_MAX; /* every client may wait; authTimeout ends it */
     a->backend.idle_max = PROXY_IDLE_PER_SERVICE_DEFAULT;
     a->backend.idle_timeout = PROXY_IDLE_UPSTREAM_TIMEOUT;
     a->backend.connect_timeout = PROXY_CONNECT_TIMEOUT;

@@ -494,14 +494,20 @@ static enum step rest(struct exchange *x)
 
 /* ---- asking first ------------------------------------------------------------------------- */
 
-static enum step open_auth(struct exchange *x)
+/* STEP_AGAIN: it is on its way. */
+static enum step open_auth(struct exchange *x, time_ns now)
 {
     int r = upstream_open(x, &x->conn->service->auth->backend, x->retried);
+    enum step step;
 
     if (!r)
         return STEP_AGAIN;
-    snprintf(x->why, sizeof(x->why), "%s", err_text(r));
-    return STEP_ABORT;
+    if (r == UPSTREAM_E_WAIT) {
+        step = watch_client(x, now);
+        return step == STEP_AGAIN ? STEP_WAIT : step;
+    }
+    snprintf(x->why, sizeof(x->why), "%s", r == UPSTREAM_E_FULL ? "too many questions wait" : err_text(r));
+    return auth_failed(x, now);
 }
 
 /* FLOW_DONE: the question is out. */
@@ -541,10 +547,10 @@ static enum step auth_step(struct exchange *x, time_ns now)
 {
     enum flow answer = FLOW_BLOCKED, question;
     char text[STREAM_FAILURE_BYTES];
-    enum step step;
+    enum step step = x->up ? STEP_AGAIN : open_auth(x, now);
 
-    if (!x->up && open_auth(x) != STEP_AGAIN)
-        return auth_failed(x, now);
+    if (step != STEP_AGAIN || !x->up)
+        return step;
     if (x->up->failed && !x->connected) {
         snprintf(x->why, sizeof(x->why), "%s", stream_failure(x->up->stream, text));
         return auth_failed(x, now);

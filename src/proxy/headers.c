@@ -402,8 +402,10 @@ int headers_for_client(struct exchange *x)
         http_head_remove(h, HTTP_FIELD_TRANSFER_ENCODING);
     else if (http_head_find(h, HTTP_FIELD_TRANSFER_ENCODING, 0) < 0)
         add(&b, "Transfer-Encoding", span_from_str("chunked"));
-    if (h->status == 101)
+    if (h->status == 101) {
         ask_for_upgrade(&b, upgrade);
+        add_cookies(&b, &x->cookies);
+    }
     if (interim)
         return b.r;
     add_cookies(&b, &x->cookies);

@@ -32,6 +32,7 @@
 #define PROXY_CONNECT_TIMEOUT (10 * SEC)
 #define PROXY_QUEUE_DEFAULT 128              /* requests that may wait for a connection to the upstream */
 #define PROXY_QUEUE_TIMEOUT (10 * SEC)       /* and how long */
+#define PROXY_AUTH_CONNECTIONS 256           /* to one auth server at once; further questions wait */
 #define PROXY_KEEP_ALIVE (30 * SEC)          /* TCP probes on silent upstream connections */
 #define PROXY_HALF_CLOSED_TIMEOUT (30 * SEC) /* client closed its side and the upstream says nothing */
 #define PROXY_LINGER_TIMEOUT (2 * SEC)       /* after a refused request: let the client read the answer */
@@ -121,6 +122,7 @@ struct proxy_service_config {
     time_ns auth_timeout;                 /* for an answer; none */
     const char *const *auth_copy_headers; /* fields of its answer that the upstream gets */
     size_t auth_copy_count;
+    uint32_t auth_connections_max; /* PROXY_AUTH_CONNECTIONS */
     bool auth_insecure_https;
     bool auth_bypass_for_tailnet; /* users of the tailnet pass; never those of the public ingress */
 };

@@ -452,6 +452,65 @@ static void a_denied_head_has_no_body(void **state)
     assert_true(has(heard(AUTH), "X-Forwarded-Method: GET")); /* both connections live on */
 }
 
+static void an_upgrade_is_asked_about_like_any_request(void **state)
+{
+    (void)state;
+    struct proxy_service_config c = auth_config();
+    const char *seen;
+
+    start_auth(&c);
+    says(CLIENT, "GET /ws HTTP/1.1\r\nHost: web.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    seen = heard(AUTH);
+    assert_true(has(seen, "X-Forwarded-Uri: /ws\r\n"));
+    assert_false(has(seen, "Upgrade"));
+    says(AUTH, "HTTP/1.1 200 OK\r\nSet-Cookie: s=1\r\nContent-Length: 0\r\n\r\n");
+    assert_true(has(heard(UP(1)), "Connection: Upgrade\r\nUpgrade: websocket\r\n"));
+    says(UP(1), "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\nhello");
+    seen = heard(CLIENT);
+    assert_true(has(seen, "HTTP/1.1 101 ") && has(seen, "Set-Cookie: s=1\r\n") && has(seen, "\r\n\r\nhello"));
+    says(CLIENT, "ping");
+    assert_string_equal(heard(UP(1)), "ping");
+}
+
+/* More clients than the auth server is to see connections. */
+static void questions_wait_for_one_another(void **state)
+{
+    (void)state;
+    struct proxy_service_config c = auth_config();
+
+    c.auth_connections_max = 1;
+    start_with(&c);
+    for (int i = 0; i < 3; i++)
+        says(client_connects(), GET);
+    assert_int_equal(dialled, 1);
+    for (int i = 0; i < 3; i++) {
+        assert_true(has(heard(AUTH), "forward-auth"));
+        says(AUTH, "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno");
+        assert_true(has(heard(&clients[i]), "HTTP/1.1 403 "));
+    }
+    assert_int_equal(dialled, 1);
+    assert_int_equal(results(PROXY_AUTH_4XX), 3);
+}
+
+static void a_question_that_waits_too_long_is_502(void **state)
+{
+    (void)state;
+    struct proxy_service_config c = auth_config();
+
+    c.auth_connections_max = 1;
+    c.auth_timeout = 2 * MSEC;
+    start_with(&c);
+    for (int i = 0; i < 2; i++)
+        says(client_connects(), GET);
+    for (int i = 0; i < 2000 && (!clients[0].got.len || !clients[1].got.len); i++) {
+        assert_int_equal(ev_loop_turn(loop, MSEC), 0);
+        run();
+    }
+    for (int i = 0; i < 2; i++)
+        assert_true(has(heard(&clients[i]), "HTTP/1.1 502 Bad Gateway\r\n"));
+    assert_int_equal(proxy_service_counters(service)->waiting, 0);
+}
+
 static void nonsense_and_silence_never_grant(void **state)
 {
     (void)state;
@@ -586,6 +645,9 @@ int main(void)
         T(a_dead_kept_connection_costs_one_more_question),
         T(a_long_granting_answer_is_not_read_to_its_end),
         T(a_denied_head_has_no_body),
+        T(an_upgrade_is_asked_about_like_any_request),
+        T(questions_wait_for_one_another),
+        T(a_question_that_waits_too_long_is_502),
         T(nonsense_and_silence_never_grant),
         T(a_client_that_leaves_cancels_the_question),
         T(the_question_goes_where_the_settings_say),
