@@ -23,7 +23,7 @@ static bool first_label(struct span netmap, char name[STATE_NAME_BYTES])
     return n && at < end;
 }
 
-bool state_owner(const char *directory, char name[STATE_NAME_BYTES])
+static bool stored_owner(const char *directory, char name[STATE_NAME_BYTES])
 {
     uint8_t head[HEAD_BYTES];
     char path[4096];
@@ -38,4 +38,23 @@ bool state_owner(const char *directory, char name[STATE_NAME_BYTES])
     if (fd >= 0)
         close(fd);
     return n > 0 && first_label(span_make(head, (size_t)n), name);
+}
+
+/* tsnsrv's own file knows the host name that was asked for. */
+static bool foreign_owner(const char *directory, char name[STATE_NAME_BYTES])
+{
+    struct state_foreign found;
+    char why[STATE_WHY_BYTES];
+    bool known = state_foreign_read(directory, &found, why) == 0 && *found.host_name;
+
+    for (size_t i = 0; known && i < STATE_NAME_BYTES; i++)
+        name[i] = (char)(found.host_name[i] >= 'A' && found.host_name[i] <= 'Z' ? found.host_name[i] + 32
+                                                                                : found.host_name[i]);
+    wipe(&found, sizeof(found));
+    return known;
+}
+
+bool state_owner(const char *directory, char name[STATE_NAME_BYTES])
+{
+    return stored_owner(directory, name) || foreign_owner(directory, name);
 }

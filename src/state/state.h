@@ -139,7 +139,8 @@ NODISCARD int state_folder_save_netmap(struct state_folder *f, const struct publ
                                        struct buf *netmap, state_done_fn *done, void *owner);
 
 /* Whose folder it is, without opening it: the first label of the name that the control server gave to the
- * node, in lower case ("web", or "web-1" where "web" was taken). False: nothing says it. */
+ * node ("web", or "web-1" where "web" was taken), or the host name in tsnsrv's file; in lower case. False:
+ * nothing says it. */
 #define STATE_NAME_BYTES 64
 bool state_owner(const char *directory, char name[STATE_NAME_BYTES]);
 

@@ -238,6 +238,26 @@ static void reading_a_folder_leaves_it_as_it_is(void **state)
     assert_int_equal(access(in_folder("manytails.lock"), F_OK), -1);
 }
 
+static void the_folder_says_whose_it_is(void **state)
+{
+    (void)state;
+    char name[STATE_NAME_BYTES];
+
+    assert_false(state_owner(folder, name));
+    put_file("tailscaled.state", good_file());
+    assert_true(state_owner(folder, name));
+    assert_string_equal(name, "web");
+    /* What the control server called it since counts more. */
+    put_file("manytails.netmap",
+             span_from_str("nodekey:00\n{\"Map\":{\"Node\":{\"Name\":\"Web-1.tail.example.\"}}}"));
+    assert_true(state_owner(folder, name));
+    assert_string_equal(name, "web-1");
+    put_file("manytails.netmap", span_from_str("nodekey:00\n{\"Map\":{\"Node\":{\"Name\":\"cut"));
+    assert_true(state_owner(folder, name));
+    assert_string_equal(name, "web");
+    assert_int_equal(unlink(in_folder("manytails.netmap")), 0);
+}
+
 #define IN_FOLDER(name) cmocka_unit_test_setup_teardown(name, make_folder, remove_folder)
 
 int main(void)
@@ -251,6 +271,7 @@ int main(void)
         IN_FOLDER(starting_in_such_a_folder_takes_the_identity_over),
         IN_FOLDER(a_damaged_file_stops_the_start),
         IN_FOLDER(reading_a_folder_leaves_it_as_it_is),
+        IN_FOLDER(the_folder_says_whose_it_is),
     };
 
     if (crypto_init())
