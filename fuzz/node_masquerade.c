@@ -21,7 +21,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     bool source = len && data[0] & 1;
     struct packet_info before, after;
     uint8_t *packet, *original;
-    struct ip other;
+    struct ip other, *ours;
 
     if (len < 2 || len > 2048)
         return 0;
@@ -32,8 +32,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     memcpy(packet, data + 1, len - 1);
     packet_parse(span_make(packet, len - 1), &before);
     must(ip_parse(span_from_str(before.version == 6 ? "fd7a:115c:a1e0::77" : "100.99.88.77"), &other));
-    if (before.version) {
-        struct ip *ours = source ? &before.src : &before.dst;
+    ours = source ? &before.src : &before.dst;
+    if (before.version &&
+        ip_is_v4(ours) == (before.version == 4)) { /* or an IPv4 address in IPv6: left alone */
 
         masquerade_rewrite((struct mspan) { packet, len - 1 }, source, ours, &other);
         packet_parse(span_make(packet, len - 1), &after);
@@ -42,9 +43,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         must(ip_equal(source ? &after.src : &after.dst, &other));
         must(ip_equal(source ? &after.dst : &after.src, source ? &before.dst : &before.src));
         masquerade_rewrite((struct mspan) { packet, len - 1 }, source, &other, ours);
-        must(differences(packet, original, len - 1) <= 2 * 3);
+        /* No address is no replacement, and what an ICMP error quotes may have had the other one before. */
+        if (!ip_is_none(ours) && before.protocol != PACKET_ICMP && before.protocol != PACKET_ICMPV6)
+            must(differences(packet, original, len - 1) <= 2 * 2);
     } else {
-        masquerade_rewrite((struct mspan) { packet, len - 1 }, source, &other, &other);
+        masquerade_rewrite((struct mspan) { packet, len - 1 }, source, ours, &other);
         must(memcmp(packet, original, len - 1) == 0);
     }
     free(original);

@@ -99,7 +99,7 @@ void masquerade_rewrite(struct mspan packet, bool source, const struct ip *old, 
 
     packet_parse((struct span) { packet.data, packet.len }, &info);
     if (!info.version || ip_is_none(new) || (info.version == 4) != ip_is_v4(new) ||
-        !ip_equal(source ? &info.src : &info.dst, old))
+        (info.version == 4) != ip_is_v4(old) || !ip_equal(source ? &info.src : &info.dst, old))
         return;
     p = place_of(packet.data, info.version == 4, source);
     if (info.version == 4)
