@@ -264,7 +264,8 @@ static void retire(struct node *n, struct front *f)
     proxy_service_move_counters(n->proxy, f->proxy);
     list_push_back(&n->retired, &f->link);
     n->retired_count++;
-    proxy_service_drain(f->proxy);
+    LIST_EACH (r, &n->retired, struct front, link)
+        proxy_service_replace(r->proxy, n->proxy);
 }
 
 int node_reconfigure(struct node *n, const struct node_config *config, char why[NODE_WHY_BYTES])

@@ -6,7 +6,7 @@
 enum flow answer(struct exchange *x, int status, struct span location, const char *sentence)
 {
     struct buf *out = &x->conn->service->shard->out;
-    bool keep = x->keep && x->request_done && !x->conn->service->draining,
+    bool keep = x->keep && x->request_done && service_for_next(x->conn->service),
          head = x->method_id == HTTP_METHOD_HEAD;
     bool empty = status == 200 || !*sentence;
     struct span date = shard_date(x->conn->service->shard), part;

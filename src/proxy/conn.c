@@ -44,6 +44,20 @@ void conn_close(struct conn *c, bool abort, time_ns now)
         ev_task_post(&s->drained);
 }
 
+void conn_move(struct conn *c, struct proxy_service *to)
+{
+    struct proxy_service *from = c->service;
+
+    must(c->state == CONN_IDLE && !c->x);
+    list_remove(&c->link);
+    list_push_back(&to->conns, &c->link);
+    from->counters.open--;
+    to->counters.open++;
+    c->service = to;
+    if (from->draining && list_empty(&from->conns))
+        ev_task_post(&from->drained);
+}
+
 static void on_event(struct stream *stream, unsigned events, time_ns now)
 {
     struct conn *c = stream->owner;
@@ -86,7 +100,10 @@ static void linger_step(struct conn *c, time_ns now)
 /* The exchange is over, the connection is not. What the client sent behind its request is the next one. */
 static void next_request(struct conn *c, time_ns now)
 {
-    if (c->service->draining) {
+    struct proxy_service *next = service_for_next(c->service);
+
+    /* A request that waits behind this one belongs to this exchange, and that to the old service. */
+    if (!next || (next != c->service && c->x->ahead.len)) {
         conn_close(c, false, now);
         return;
     }
@@ -99,6 +116,8 @@ static void next_request(struct conn *c, time_ns now)
     }
     exchange_end(c->x, now);
     c->state = CONN_IDLE;
+    if (next != c->service)
+        conn_move(c, next);
     conn_deadline(c, now + c->service->idle_timeout);
     if (c->readable || c->read_ended)
         conn_ready(c);

@@ -323,7 +323,7 @@ static enum step begin_forward(struct exchange *x, struct span rest, time_ns now
     x->client_minor = x->request->minor;
     x->in_framing = x->request->body;
     x->repeatable = repeatable(x->request);
-    x->keep = x->request->keep_alive && !x->conn->service->draining;
+    x->keep = x->request->keep_alive && service_for_next(x->conn->service);
     if (rest.len && buf_append(&x->ahead, rest))
         return STEP_ABORT;
     if (x->in_framing == HTTP_BODY_NONE) {

@@ -130,8 +130,17 @@ struct proxy_service {
     struct proxy_timing *timing;
     struct log_limit error_lines;
     bool draining, prefix_notice_given;
+    struct proxy_service *successor; /* of a draining one: takes its connections between requests */
     struct ev_task drained;
 };
+
+/* Who serves the next request on a connection of this one; NULL: nobody, the connection ends. */
+static inline struct proxy_service *service_for_next(struct proxy_service *s)
+{
+    if (!s->draining)
+        return s;
+    return s->successor && !s->successor->draining ? s->successor : NULL;
+}
 
 /* ---- upstream.c: connections to a backend, those that are kept, and who waits for one ------------ */
 
@@ -203,6 +212,8 @@ void conn_deadline(struct conn *c, time_ns at);
 /* Frees it, its exchange and its upstream at once. abort: the client must not take this for a proper end. */
 void conn_close(struct conn *c, bool abort, time_ns now);
 void conn_run(struct ev_task *task, time_ns now);
+/* Between two requests: it is another service's connection from now on. */
+void conn_move(struct conn *c, struct proxy_service *to);
 
 /* ---- exchange.c: one request and its response ------------------------------------------------ */
 

@@ -156,9 +156,12 @@ NODISCARD int proxy_service_new(struct proxy_service **out, struct proxy_shard *
 /* Ends every connection of it at once. NULL is fine. */
 void proxy_service_free(struct proxy_service *service);
 /* Idle connections close now, the others after their request; ops.drained follows (from the loop, also when
- * there is nothing to wait for). For a reload: open the new service, hand new connections there, drain the
- * old one. */
+ * there is nothing to wait for). */
 void proxy_service_drain(struct proxy_service *service);
+/* For a reload: drains `old`, and HTTP/1 connections go on with `by` between two requests instead of ending.
+ * Again with a still newer one while `old` drains; `by` lives as long as `old`, or until the next of these
+ * calls. */
+void proxy_service_replace(struct proxy_service *old, struct proxy_service *by);
 
 enum proxy_protocol {
     PROXY_HTTP1,

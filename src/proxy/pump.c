@@ -317,7 +317,7 @@ static enum flow response_head(struct gather *g)
             count_answer(x, now);
         x->out_framing = (uint8_t)client_framing(x);
         /* Answered before any of its body came: it may never come, and what comes next could be either. */
-        if (x->out_framing == HTTP_BODY_UNTIL_CLOSE || x->conn->service->draining ||
+        if (x->out_framing == HTTP_BODY_UNTIL_CLOSE || !service_for_next(x->conn->service) ||
             (!x->request_done && !x->bytes_in && h->status != 101))
             x->keep = false;
     }

@@ -322,12 +322,23 @@ void proxy_service_drain(struct proxy_service *s)
     if (s->auth)
         backend_close_idle(&s->auth->backend);
     LIST_EACH (c, &s->conns, struct conn, link)
-        if (c->state == CONN_IDLE)
+        if (c->state == CONN_IDLE && service_for_next(s))
+            conn_move(c, s->successor);
+        else if (c->state == CONN_IDLE)
             conn_close(c, false, now);
         else if (c->state == CONN_H2)
             h2_drain(c);
     if (list_empty(&s->conns))
         ev_task_post(&s->drained);
+}
+
+void proxy_service_replace(struct proxy_service *old, struct proxy_service *by)
+{
+    bool drains = old->draining;
+
+    old->successor = by;
+    if (!drains)
+        proxy_service_drain(old);
 }
 
 const struct proxy_counters *proxy_service_counters(const struct proxy_service *service)

@@ -111,6 +111,34 @@ static void a_service_that_takes_the_place_of_another_goes_on_counting(void **st
     proxy_service_free(next);
 }
 
+/* Two clients: one between requests, one with a request under way. Neither notices. */
+static void kept_connections_go_on_with_the_service_that_takes_the_place(void **state)
+{
+    (void)state;
+    struct proxy_service_config c = default_config();
+    struct proxy_service *next;
+    char why[PROXY_WHY_BYTES];
+
+    start();
+    request_answered_with(200);
+    assert_int_equal(proxy_service_new(&next, shard, &c, &ops, NULL, why), 0);
+    says(CLIENT, GET);
+    proxy_service_replace(service, next);
+    says(UP(0), "HTTP/1.1 201 X\r\nContent-Length: 0\r\n\r\n"); /* with the old settings, and not the last */
+    assert_null(strstr(heard(CLIENT), "Connection: close"));
+    assert_int_equal(proxy_service_counters(service)->requests[2], 2);
+    assert_int_equal(proxy_service_counters(service)->open, 0);
+    assert_int_equal(proxy_service_counters(next)->open, 1);
+    says(CLIENT, GET);
+    says(UP(1), "HTTP/1.1 202 X\r\nContent-Length: 0\r\n\r\n");
+    assert_non_null(strstr(heard(CLIENT), "202 X"));
+    assert_int_equal(proxy_service_counters(next)->requests[2], 1);
+    proxy_service_drain(next);
+    assert_int_equal(proxy_service_counters(next)->open, 0); /* the end is the end */
+    proxy_service_free(service);
+    service = next;
+}
+
 static void bounds_grow_and_the_last_bucket_has_none(void **state)
 {
     (void)state;
@@ -150,6 +178,7 @@ int main(void)
         T(answers_of_our_own_are_no_answers_of_the_upstream),
         T(more_codes_than_rows_still_count_in_their_class),
         T(a_service_that_takes_the_place_of_another_goes_on_counting),
+        T(kept_connections_go_on_with_the_service_that_takes_the_place),
         T(bounds_grow_and_the_last_bucket_has_none),
         T(quantiles_lie_inside_the_bucket_that_holds_them),
     };
