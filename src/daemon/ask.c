@@ -51,8 +51,12 @@ static void on_stream(struct stream *s, unsigned events, time_ns now)
     while (q->out.len) {
         ssize_t n = stream_write(s, buf_span(&q->out));
 
-        if (n <= 0)
+        if (n == -EAGAIN)
             break;
+        if (n < 0) { /* turned away: no event tells it again */
+            finish(q, (int)n);
+            return;
+        }
         buf_consume(&q->out, (size_t)n);
     }
     if (events & STREAM_READABLE)
