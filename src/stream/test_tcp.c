@@ -5,11 +5,12 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "stream/stream.h"
+#include "stream/internal.h"
 
 struct seen {
     unsigned all, last;
@@ -202,6 +203,40 @@ static void a_literal_host_is_dialed(void **state)
     close(listener);
 }
 
+static int option_of(const struct stream *s, int level, int option)
+{
+    int value = -1;
+    socklen_t len = sizeof(value);
+
+    assert_int_equal(getsockopt(CONTAINER_OF(s, struct tcp_stream, base)->io.fd, level, option, &value, &len),
+                     0);
+    return value;
+}
+
+/* Three probes, a third of the silence apart; nothing where nobody asks. */
+static void silence_is_probed_where_the_caller_asks(void **state)
+{
+    struct ev_loop *loop = *state;
+    struct stream_dial to = { .host = "127.0.0.1", .keep_alive = 30 * SEC }, plain = { .host = "127.0.0.1" };
+    struct seen seen, seen_plain;
+    struct stream *s, *without;
+    int listener = listen_v4(4, &to.port);
+
+    plain.port = to.port;
+    dial(loop, &s, &seen, &to);
+    dial(loop, &without, &seen_plain, &plain);
+    turn_until(loop, &seen, STREAM_CONNECTED);
+    turn_until(loop, &seen_plain, STREAM_CONNECTED);
+    assert_int_equal(option_of(s, SOL_SOCKET, SO_KEEPALIVE), 1);
+    assert_int_equal(option_of(s, IPPROTO_TCP, TCP_KEEPIDLE), 30);
+    assert_int_equal(option_of(s, IPPROTO_TCP, TCP_KEEPINTVL), 10);
+    assert_int_equal(option_of(s, IPPROTO_TCP, TCP_KEEPCNT), 3);
+    assert_int_equal(option_of(without, SOL_SOCKET, SO_KEEPALIVE), 0);
+    stream_close(s);
+    stream_close(without);
+    close(listener);
+}
+
 static void every_address_refused_is_a_failure(void **state)
 {
     struct ev_loop *loop = *state;
@@ -322,6 +357,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(refused_is_told_in_words, setup, teardown),
         cmocka_unit_test_setup_teardown(the_next_address_is_tried, setup, teardown),
         cmocka_unit_test_setup_teardown(a_literal_host_is_dialed, setup, teardown),
+        cmocka_unit_test_setup_teardown(silence_is_probed_where_the_caller_asks, setup, teardown),
         cmocka_unit_test_setup_teardown(every_address_refused_is_a_failure, setup, teardown),
         cmocka_unit_test_setup_teardown(silence_is_given_up, setup, teardown),
         cmocka_unit_test_setup_teardown(silence_costs_the_headstart, setup, teardown),
