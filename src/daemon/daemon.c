@@ -206,11 +206,19 @@ static int enter_sandbox(struct daemon *d, const struct config *config)
     return 0;
 }
 
+static bool environment_is_true(const char *name)
+{
+    const char *value = getenv(name);
+
+    return value && (strcmp(value, "1") == 0 || strcmp(value, "true") == 0);
+}
+
 static int open_parts(struct daemon *d, const struct config *config)
 {
     static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
     struct node_process_config process = { .shard_count = (unsigned)d->shard_count,
                                            .ca_file = getenv("SSL_CERT_FILE"),
+                                           .plain_relays = environment_is_true("TS_DEBUG_USE_DERP_HTTP"),
                                            .proxies = {
                                                .for_tls = environment_of("HTTPS_PROXY", "https_proxy"),
                                                .for_plain = environment_of("HTTP_PROXY", "http_proxy"),

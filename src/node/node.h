@@ -34,6 +34,7 @@ struct node_process_config {
     uint16_t udp_port;                    /* of the first shard, the others count up; 0: the kernel chooses */
     const char *ca_file;                  /* NULL: the system's roots. Borrowed for life */
     struct stream_proxy_settings proxies; /* on the way to control servers and relays */
+    bool plain_relays;                    /* relays speak HTTP without TLS: test setups only */
 };
 
 /* 0; 1: the roots of trust cannot be read, `why` says it; -errno. */

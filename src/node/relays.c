@@ -51,7 +51,11 @@ static const struct relay_ops relay_ops = {
 
 int relay_open(struct node *n)
 {
-    struct relay_config config = { .name = n->name, .node_key = &n->keys.node, .ops = &relay_ops, .ctx = n };
+    struct relay_config config = { .name = n->name,
+                                   .node_key = &n->keys.node,
+                                   .ops = &relay_ops,
+                                   .ctx = n,
+                                   .plain_http = n->shard->process->config.plain_relays };
 
     return relay_node_new(&n->relay, n->shard->relays, &config);
 }
