@@ -169,24 +169,39 @@ static void dial(struct ev_loop *loop, struct stream **s, struct seen *seen, con
     assert_int_equal(stream_write(*s, span_from_str("early")), -EAGAIN);
 }
 
-/* The first address refuses, so the second is tried at once. */
-static void the_next_address_is_tried(void **state)
+/* How long the fastest of some runs took: a machine that is short of time may disturb one, but no run is
+ * fast where the code waits. */
+static bool ever_within(time_ns limit, time_ns (*run)(struct ev_loop *loop), struct ev_loop *loop)
 {
-    struct ev_loop *loop = *state;
+    for (int i = 0; i < 10; i++)
+        if (run(loop) < limit)
+            return true;
+    return false;
+}
+
+static time_ns refused_then_accepted(struct ev_loop *loop)
+{
     struct ip addresses[] = { ip_of("::1"), ip_of("127.0.0.1") };
     struct stream_dial to = { .addresses = addresses, .address_count = 2 };
     struct seen seen;
     struct stream *s;
     int listener = listen_v4(4, &to.port);
-    time_ns begun = ev_clock();
+    time_ns begun = ev_clock(), took;
 
     dial(loop, &s, &seen, &to);
     turn_until(loop, &seen, STREAM_CONNECTED | STREAM_FAILED);
+    took = ev_clock() - begun;
     assert_true(seen.all & STREAM_CONNECTED);
-    assert_true(ev_clock() - begun < STREAM_DIAL_HEADSTART);
     assert_int_equal(stream_write(s, span_from_str("x")), 1);
     stream_close(s);
     close(listener);
+    return took;
+}
+
+/* The first address refuses, so the second is tried at once, not after the head start. */
+static void the_next_address_is_tried(void **state)
+{
+    assert_true(ever_within(STREAM_DIAL_HEADSTART, refused_then_accepted, *state));
 }
 
 static void a_literal_host_is_dialed(void **state)
@@ -289,15 +304,14 @@ static void silence_is_given_up(void **state)
 }
 
 /* A silent address holds its successor up for the head start only. */
-static void silence_costs_the_headstart(void **state)
+static time_ns silent_then_accepted(struct ev_loop *loop)
 {
-    struct ev_loop *loop = *state;
     struct ip addresses[] = { ip_of("127.0.0.1"), ip_of("127.0.0.1") };
     struct stream_dial to = { .addresses = addresses, .address_count = 2 };
     struct stream *filler[4], *s;
     struct seen seen, filled = { 0 };
     int listener = listen_v4(0, &to.port), fd;
-    time_ns begun;
+    time_ns begun, took;
 
     for (size_t i = 0; i < COUNT_OF(filler); i++) {
         assert_int_equal(stream_tcp_connect(&filler[i], loop, &(struct ip_port) { addresses[0], to.port }),
@@ -313,11 +327,18 @@ static void silence_costs_the_headstart(void **state)
     while (ev_accept(listener, &fd) == 0) /* room for one; the first SYN comes again after a second */
         close(fd);
     turn_until(loop, &seen, STREAM_CONNECTED);
-    assert_true(ev_clock() - begun < 800 * MSEC);
+    took = ev_clock() - begun;
     stream_close(s);
     for (size_t i = 0; i < COUNT_OF(filler); i++)
         stream_close(filler[i]);
     close(listener);
+    return took;
+}
+
+/* The kernel would repeat the first SYN after a second. */
+static void silence_costs_the_headstart(void **state)
+{
+    assert_true(ever_within(800 * MSEC, silent_then_accepted, *state));
 }
 
 /* Closing at any stage leaves nothing behind (the sanitizer and ev_loop_free watch). */
