@@ -395,6 +395,12 @@ forget() {
   done
 }
 
+# forget_services: all but the clients, whatever file or flag named them.
+forget_services() {
+  # shellcheck disable=SC2046 # one word each
+  forget $(hs nodes list -o json | jq -r '.[]?.given_name | select(test("^c[0-9]+$") | not)')
+}
+
 end_scenario() {
   local status=$? pid config
   trap - EXIT
@@ -411,9 +417,8 @@ end_scenario() {
       [[ -e $config ]] || continue
       SUT=$(basename "$(dirname "$config")")
       stop
-      # shellcheck disable=SC2046 # one word each
-      [[ $SUT_URL != "$SERVER_URL" ]] || forget $(service_names)
     done
+    forget_services
   fi
   exit "$status"
 }
