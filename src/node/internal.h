@@ -362,6 +362,7 @@ NODISCARD int service_open(struct node *n, const struct node_config *config, cha
 void service_close(struct node *n);
 /* Requests under way may finish, then n->drained is set and n->stopped_task posted. */
 void service_drain(struct node *n);
+void service_cut(struct node *n); /* what the drain did not end in time */
 enum netstack_verdict service_on_syn(struct node *n, const struct netstack_flow *flow, void **user);
 void service_accept(struct node_shard *s, handle conn, const struct netstack_flow *flow);
 

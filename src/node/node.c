@@ -618,8 +618,10 @@ static void on_stop_timer(struct ev_timer *t, time_ns now)
     struct node *n = CONTAINER_OF(t, struct node, stop_timer);
 
     (void)now;
-    if (!n->drained)
+    if (!n->drained) {
         log_info(n->name, "requests under way are cut: the time to finish is over");
+        service_cut(n); /* before the node goes: there is still a tunnel to tell the clients by */
+    }
     n->drained = true;
     ev_task_post(&n->stopped_task);
 }

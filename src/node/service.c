@@ -295,6 +295,13 @@ void service_drain(struct node *n)
     proxy_service_drain(n->proxy);
 }
 
+void service_cut(struct node *n)
+{
+    LIST_EACH (f, &n->retired, struct front, link)
+        proxy_service_cut(f->proxy);
+    proxy_service_cut(n->proxy);
+}
+
 void service_close(struct node *n)
 {
     while (!list_empty(&n->retired))

@@ -153,7 +153,9 @@ bool proxy_auth_check(const struct proxy_service_config *config, char why[PROXY_
 NODISCARD int proxy_service_new(struct proxy_service **out, struct proxy_shard *shard,
                                 const struct proxy_service_config *config, const struct proxy_ops *ops,
                                 void *ctx, char why[PROXY_WHY_BYTES]);
-/* Ends every connection of it at once. NULL is fine. */
+/* Ends every connection of it at once: clients whose request is under way see a reset, not silence. */
+void proxy_service_cut(struct proxy_service *service);
+/* The same, and it is gone. NULL is fine. */
 void proxy_service_free(struct proxy_service *service);
 /* Idle connections close now, the others after their request; ops.drained follows (from the loop, also when
  * there is nothing to wait for). */

@@ -290,14 +290,19 @@ int proxy_service_new(struct proxy_service **out, struct proxy_shard *shard,
     return 0;
 }
 
-void proxy_service_free(struct proxy_service *s)
+void proxy_service_cut(struct proxy_service *s)
 {
     struct conn *c;
 
-    if (!s)
-        return;
     while ((c = LIST_FIRST(&s->conns, struct conn, link)))
         conn_close(c, c->state == CONN_REQUEST, ev_now(s->shard->loop));
+}
+
+void proxy_service_free(struct proxy_service *s)
+{
+    if (!s)
+        return;
+    proxy_service_cut(s);
     ev_task_cancel(&s->drained);
     list_remove(&s->link);
     for (size_t i = 0; i < s->prefix_count; i++)

@@ -28,6 +28,9 @@ is_running() {
 signal() { # to the process that answers at the socket
   kill "-$1" "$(sut_env in_ns "$NS_SUT" "$MANYTAILS" status --json | jq -er .pid)"
 }
+gone() { # PID
+  [[ ! -e /proc/$1 ]]
+}
 ended() {
   test -s "$SCENARIO_DIR/status"
 }
@@ -47,6 +50,7 @@ half_way c1 "$who" stays
 sut_env in_ns "$NS_SUT" "$MANYTAILS" stop
 eventually "$LIMIT" ended
 expect same 0 "$(cat "$SCENARIO_DIR/status")" "exit status"
+eventually "$LIMIT" gone "$HALF_WAY" # it was told, and does not wait for its own time limit
 ! wait "$HALF_WAY" || fail "the download came to its end"
 expect log_line 'who: requests under way are cut'
 in_ns "$NS_SUT" curl -sS "$SINK/release?id=stays" || true
@@ -59,5 +63,5 @@ signal INT
 eventually "$LIMIT" ended
 expect same 1 "$(cat "$SCENARIO_DIR/status")" "exit status"
 expect log_line 'asked twice: ending at once'
-! wait "$HALF_WAY" || fail "the download came to its end"
+on c1 kill "$HALF_WAY" # nobody is left to tell it
 in_ns "$NS_SUT" curl -sS "$SINK/release?id=hurry" || true
