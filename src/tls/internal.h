@@ -58,6 +58,8 @@ struct tls_stream {
     int error;
     uint32_t session_key; /* client: where a ticket goes (sessions.c) */
     uint8_t stage;
+    bool beginning;    /* inside tls_stream_begin */
+    bool spoke;        /* the stream below was given bytes */
     bool connected;    /* STREAM_CONNECTED was reported */
     bool below_ended;  /* it read 0 */
     bool below_failed; /* its words tell the reason */

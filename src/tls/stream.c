@@ -66,6 +66,7 @@ static int bio_write(BIO *bio, const char *data, int len)
     struct tls_stream *t = BIO_get_data(bio);
 
     BIO_clear_retry_flags(bio);
+    t->spoke = true;
     if (t->capture)
         tls_watch(&t->capture->out, span_make(data, (size_t)len));
     return tls_put(t, span_make(data, (size_t)len)) ? len : -1;
@@ -74,7 +75,7 @@ static int bio_write(BIO *bio, const char *data, int len)
 static int bio_read(BIO *bio, char *out, int len)
 {
     struct tls_stream *t = BIO_get_data(bio);
-    ssize_t n = stream_read(t->below, out, (size_t)len);
+    ssize_t n = t->beginning && t->spoke ? -EAGAIN : stream_read(t->below, out, (size_t)len);
 
     BIO_clear_retry_flags(bio);
     if (n == -EAGAIN) {
@@ -441,13 +442,19 @@ void tls_stream_free(struct tls_stream *t)
     free(t);
 }
 
+/* The first words, not more: another process may answer them before we look again, and a handshake that
+ * were done in here would have nobody yet to be told of it. The answer has an edge of its own. */
 int tls_stream_begin(struct stream **out, struct tls_stream *t)
 {
     struct stream *below = t->below;
     const struct stream before = *below;
+    bool failed;
 
     stream_set_owner(below, t, on_below);
-    if (handshake_go_on(t) & STREAM_FAILED) {
+    t->beginning = true;
+    failed = handshake_go_on(t) & STREAM_FAILED;
+    t->beginning = false;
+    if (failed) {
         int r = t->error;
 
         stream_set_owner(below, before.owner, before.on_event);

@@ -215,6 +215,70 @@ static void the_protocol_is_agreed(void **state)
     echo_close(&e);
 }
 
+/* A stream whose other side has answered before a write returns: a client on another processor. */
+struct eager {
+    struct stream base;
+    struct test_peer peer;
+};
+
+static ssize_t eager_read(struct stream *s, void *out, size_t len)
+{
+    int n = BIO_read(CONTAINER_OF(s, struct eager, base)->peer.out, out, (int)len);
+
+    return n > 0 ? n : -EAGAIN;
+}
+
+static ssize_t eager_write(struct stream *s, struct span bytes)
+{
+    struct eager *e = CONTAINER_OF(s, struct eager, base);
+
+    assert_int_equal(BIO_write(e->peer.in, bytes.data, (int)bytes.len), bytes.len);
+    if (!e->peer.connected && SSL_do_handshake(e->peer.ssl) == 1) {
+        e->peer.connected = true;
+        assert_int_equal(SSL_write(e->peer.ssl, "hello", 5), 5);
+    }
+    return (ssize_t)bytes.len;
+}
+
+static void eager_close(struct stream *s, bool abort)
+{
+    (void)s;
+    (void)abort;
+}
+
+static void note_events(struct stream *s, unsigned events, time_ns now)
+{
+    (void)now;
+    *(unsigned *)s->owner |= events;
+}
+
+static void a_handshake_never_ends_before_its_owner_can_know(void **state)
+{
+    static const struct stream_ops ops = { .read = eager_read, .write = eager_write, .close = eager_close };
+    struct tls_server_config config = { .identity = identity_one, .alpn = http };
+    struct eager e = { .base.ops = &ops };
+    struct tls_server *server;
+    struct stream *tls;
+    unsigned seen = 0;
+    char text[10];
+
+    (void)state;
+    test_peer_client(&e.peer, &e.base, "one.example", "\x08http/1.1");
+    assert_int_equal(SSL_do_handshake(e.peer.ssl), -1); /* its hello is there to be read */
+    assert_int_equal(tls_server_new(&server), 0);
+    assert_int_equal(tls_server_stream(&tls, server, &e.base, &config), 0);
+    assert_true(e.peer.connected);
+    stream_set_owner(tls, &seen, note_events);
+    assert_int_equal(stream_read(tls, text, sizeof(text)), -EAGAIN);
+    e.base.on_event(&e.base, STREAM_READABLE, 0);
+    assert_true(seen & STREAM_CONNECTED);
+    assert_true(span_equal_str(tls_stream_alpn(tls), "http/1.1"));
+    assert_int_equal(stream_read(tls, text, sizeof(text)), 5);
+    stream_close(tls);
+    test_peer_close(&e.peer);
+    tls_server_unref(server);
+}
+
 static void versions_below_1_2_are_refused(void **state)
 {
     (void)state;
@@ -305,10 +369,15 @@ static void identities_tell_what_they_are(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_name_chooses_the_certificate), cmocka_unit_test(an_unknown_name_is_refused),
-        cmocka_unit_test(the_answer_may_come_later),        cmocka_unit_test(the_protocol_is_agreed),
-        cmocka_unit_test(versions_below_1_2_are_refused),   cmocka_unit_test(every_split_position),
-        cmocka_unit_test(rubbish_is_refused_at_once),       cmocka_unit_test(identities_tell_what_they_are),
+        cmocka_unit_test(the_name_chooses_the_certificate),
+        cmocka_unit_test(an_unknown_name_is_refused),
+        cmocka_unit_test(the_answer_may_come_later),
+        cmocka_unit_test(the_protocol_is_agreed),
+        cmocka_unit_test(versions_below_1_2_are_refused),
+        cmocka_unit_test(every_split_position),
+        cmocka_unit_test(a_handshake_never_ends_before_its_owner_can_know),
+        cmocka_unit_test(rubbish_is_refused_at_once),
+        cmocka_unit_test(identities_tell_what_they_are),
     };
 
     return cmocka_run_group_tests(tests, make, unmake);
