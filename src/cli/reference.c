@@ -71,6 +71,18 @@ static void put_commands_markdown(FILE *out)
     }
 }
 
+static void put_variables_markdown(FILE *out)
+{
+    struct config_variable_row v;
+    char names[120];
+
+    fprintf(out, "| variable | |\n|---|---|\n");
+    for (size_t i = 0; config_variable_at(i, &v); i++) {
+        snprintf(names, sizeof(names), *v.other ? "`%s`, `%s`" : "`%s`", v.name, v.other);
+        put_cell(out, names, "", v.text, "");
+    }
+}
+
 /* ---- mdoc -------------------------------------------------------------------------------------- */
 
 /* Running text on a line of its own. */
@@ -133,6 +145,33 @@ static void put_options_man(FILE *out)
     }
 }
 
+/* `code` of a text becomes literal: \fB...\fR is what mdoc leaves of it within a line. */
+static void put_marked_line(FILE *out, const char *text)
+{
+    bool code = false;
+
+    for (; *text; text++)
+        if (*text != '`')
+            fputs(*text == '\\' ? "\\e" : (char[2]) { *text, 0 }, out);
+        else if ((code = !code))
+            fputs("\\fB", out);
+        else
+            fputs("\\fR", out);
+    fputc('\n', out);
+}
+
+static void put_variables_man(FILE *out)
+{
+    struct config_variable_row v;
+
+    fputs(".Bl -tag -width MANYTAILS_SOCKET\n", out);
+    for (size_t i = 0; config_variable_at(i, &v); i++) {
+        fprintf(out, ".It Ev %s%s%s\n", v.name, *v.other ? " , " : "", v.other);
+        put_marked_line(out, v.text);
+    }
+    fputs(".El\n", out);
+}
+
 static void put_flags_man(FILE *out)
 {
     struct config_option o;
@@ -192,7 +231,8 @@ bool cli_reference(FILE *out, const char *what)
     } documents[] = {
         { "options-markdown", put_options_markdown }, { "commands-markdown", put_commands_markdown },
         { "options-man", put_options_man },           { "flags-man", put_flags_man },
-        { "commands-man", put_commands_man },
+        { "commands-man", put_commands_man },         { "variables-markdown", put_variables_markdown },
+        { "variables-man", put_variables_man },
     };
 
     for (size_t i = 0; i < COUNT_OF(documents); i++)

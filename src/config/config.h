@@ -186,6 +186,27 @@ bool config_option_at(size_t index, struct config_option *out);
 NODISCARD int config_option_help(struct buf *out, const char *name);
 const char *config_option_nearest(const char *name); /* static; NULL: nothing is near */
 
+/* ---- environment.def: variables that a user may set ----------------------------------- */
+
+enum config_variable {
+#define VARIABLE(id, name, other, text) CONFIG_VARIABLE_##id,
+#include "config/environment.def"
+#undef VARIABLE
+    CONFIG_VARIABLE_COUNT,
+};
+
+/* The first of its names that is set and not empty; NULL: none is. */
+const char *config_variable(enum config_variable v);
+bool config_variable_is_true(enum config_variable v); /* "1" or "true" */
+
+/* One row of the table, for help and manual. Static text; `other` is "" where there is one name. */
+struct config_variable_row {
+    const char *name, *other, *text;
+};
+
+/* False: there are no more. */
+bool config_variable_at(size_t index, struct config_variable_row *out);
+
 /* listenAddr: ":443", ":https", "100.64.0.1:80"; the zero address is every address. False: it is none. */
 bool config_listen(const char *text, struct ip_port *out);
 

@@ -13,16 +13,39 @@
 #define SYSTEM_SOCKET "/run/manytails/manytails.sock" /* packaging/systemd/manytails.service */
 #define HOSTED_CONTROL_URL "https://controlplane.tailscale.com"
 
-static const char *first_set(const char *const *names)
-{
-    for (; *names; names++) {
-        const char *value = getenv(*names);
+/* ---- the variables ------------------------------------------------------------------------- */
 
-        if (value && *value)
-            return value;
-    }
-    return NULL;
+static const struct config_variable_row variables[] = {
+#define VARIABLE(id, name, other, text) { name, other, text },
+#include "config/environment.def"
+#undef VARIABLE
+};
+
+const char *config_variable(enum config_variable v)
+{
+    const char *value = getenv(variables[v].name);
+
+    if ((!value || !*value) && *variables[v].other)
+        value = getenv(variables[v].other);
+    return value && *value ? value : NULL;
 }
+
+bool config_variable_is_true(enum config_variable v)
+{
+    const char *value = config_variable(v);
+
+    return value && (strcmp(value, "1") == 0 || strcmp(value, "true") == 0);
+}
+
+bool config_variable_at(size_t index, struct config_variable_row *out)
+{
+    if (index >= COUNT_OF(variables))
+        return false;
+    *out = variables[index];
+    return true;
+}
+
+/* ---- folders, socket, control server --------------------------------------------------------- */
 
 /* The user's configuration folder + "tsnet-" + the program's name in lower case: where tsnsrv keeps it. */
 static char *user_directory(const char *argv0)
@@ -45,21 +68,21 @@ static char *user_directory(const char *argv0)
 
 static char *base_directory(const char *argv0, const char *state_flag)
 {
-    const char *env = getenv("TS_STATE_DIR");
+    const char *env = config_variable(CONFIG_VARIABLE_STATE_DIR);
 
     if (state_flag && *state_flag)
         return text_dup(span_from_str(state_flag));
-    if (env && *env)
+    if (env)
         return text_dup(span_from_str(env));
     return user_directory(argv0);
 }
 
 static char *socket_in(const char *base)
 {
-    const char *env = getenv("MANYTAILS_SOCKET");
+    const char *env = config_variable(CONFIG_VARIABLE_SOCKET);
     char *path;
 
-    if (env && *env)
+    if (env)
         return text_dup(span_from_str(env));
     return asprintf(&path, "%s/manytails.sock", base) < 0 ? NULL : path;
 }
@@ -71,8 +94,8 @@ char *config_default_socket(const char *argv0)
 
     free(base);
     /* Nobody said anything, and nothing runs as this user: then the one that systemd runs is meant. */
-    if (path && !getenv("MANYTAILS_SOCKET") && !getenv("TS_STATE_DIR") && access(path, F_OK) < 0 &&
-        access(SYSTEM_SOCKET, F_OK) == 0) {
+    if (path && !config_variable(CONFIG_VARIABLE_SOCKET) && !config_variable(CONFIG_VARIABLE_STATE_DIR) &&
+        access(path, F_OK) < 0 && access(SYSTEM_SOCKET, F_OK) == 0) {
         free(path);
         path = text_dup(span_from_str(SYSTEM_SOCKET));
     }
@@ -153,8 +176,7 @@ static int control_urls(struct config *c)
 
 int environment_apply(struct config *c, const char *argv0, const char *state_flag)
 {
-    static const char *const url_names[] = { "TS_URL", "TS_CONTROL_URL", NULL };
-    const char *url = first_set(url_names);
+    const char *url = config_variable(CONFIG_VARIABLE_CONTROL_URL);
 
     c->control_url = text_dup(span_from_str(url ? url : HOSTED_CONTROL_URL));
     c->base_directory = base_directory(argv0, state_flag);

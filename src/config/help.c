@@ -1,6 +1,17 @@
 /* config/help.c - the option table in words */
 #include "config/internal.h"
 
+/* Their names; what each does is in the manual. */
+static int put_variables(struct buf *out)
+{
+    struct config_variable_row v;
+    int r = buf_append_str(out, "\nEnvironment (manytails(1) says more):\n");
+
+    for (size_t i = 0; !r && config_variable_at(i, &v); i++)
+        r = buf_printf(out, "  %s%s%s\n", v.name, *v.other ? ", " : "", v.other);
+    return r;
+}
+
 int config_usage(struct buf *out, const char *program)
 {
     int r = buf_printf(
@@ -25,10 +36,7 @@ int config_usage(struct buf *out, const char *program)
         r = buf_printf(out, "  -%s%s%s\n        %s%s%s%s\n", o->flag, *o->argument ? " " : "", o->argument,
                        o->text, *o->fallback ? " (default " : "", o->fallback, *o->fallback ? ")" : "");
     }
-    if (!r)
-        r = buf_append_str(out, "\nEnvironment: TS_AUTHKEY, TS_AUTH_KEY, TS_URL, TS_STATE_DIR, "
-                                "SSL_CERT_FILE, MANYTAILS_SOCKET\n");
-    return r;
+    return r ? r : put_variables(out);
 }
 
 /* By any of its names; -name and --name too. */

@@ -64,7 +64,7 @@ static void secret_fault(struct config *c, struct config_service *s, struct conf
 /* The path that it stands for, NULL with a fault said, or the text itself. */
 static char *credential(struct config *c, struct config_service *s, struct config_place at, const char *text)
 {
-    const char *folder = getenv("CREDENTIALS_DIRECTORY"), *name;
+    const char *folder = config_variable(CONFIG_VARIABLE_CREDENTIALS), *name;
     char *path;
 
     if (!text_starts_with(span_from_str(text), CREDENTIAL))
@@ -75,7 +75,7 @@ static char *credential(struct config *c, struct config_service *s, struct confi
                      text);
         return NULL;
     }
-    if (!folder || !*folder) {
+    if (!folder) {
         secret_fault(c, s, at,
                      "\"%s\": there are no credentials: $CREDENTIALS_DIRECTORY is not set; "
                      "use LoadCredential=%s:FILE in the systemd unit, or write a path",
@@ -237,22 +237,9 @@ static int auth_key(struct config *c, struct config_service *s, const char *comm
     return 0;
 }
 
-static const char *common_key(void)
-{
-    static const char *const names[] = { "TS_AUTHKEY", "TS_AUTH_KEY" };
-
-    for (size_t i = 0; i < COUNT_OF(names); i++) {
-        const char *value = getenv(names[i]);
-
-        if (value && *value)
-            return value;
-    }
-    return NULL;
-}
-
 int secrets_read(struct config *c)
 {
-    const char *common = common_key();
+    const char *common = config_variable(CONFIG_VARIABLE_AUTH_KEY);
 
     for (size_t i = 0; i < c->service_count; i++) {
         struct config_service *s = &c->services[i];

@@ -290,6 +290,31 @@ static void an_identity_in_the_base_folder_stays_with_the_service_it_belongs_to(
     assert_int_equal(rmdir(base), 0);
 }
 
+static void a_variable_is_the_first_of_its_names_that_is_not_empty(void **state)
+{
+    (void)state;
+    struct config_variable_row row;
+    size_t count = 0;
+
+    setenv("HTTPS_PROXY", "", 1);
+    setenv("https_proxy", "http://two", 1);
+    assert_string_equal(config_variable(CONFIG_VARIABLE_PROXY_FOR_TLS), "http://two");
+    setenv("HTTPS_PROXY", "http://one", 1);
+    assert_string_equal(config_variable(CONFIG_VARIABLE_PROXY_FOR_TLS), "http://one");
+    unsetenv("HTTPS_PROXY");
+    setenv("https_proxy", "", 1);
+    assert_null(config_variable(CONFIG_VARIABLE_PROXY_FOR_TLS));
+    unsetenv("https_proxy");
+    setenv("TS_DEBUG_USE_DERP_HTTP", "0", 1);
+    assert_false(config_variable_is_true(CONFIG_VARIABLE_PLAIN_RELAYS));
+    setenv("TS_DEBUG_USE_DERP_HTTP", "1", 1);
+    assert_true(config_variable_is_true(CONFIG_VARIABLE_PLAIN_RELAYS));
+    unsetenv("TS_DEBUG_USE_DERP_HTTP");
+    while (config_variable_at(count, &row))
+        count++;
+    assert_int_equal(count, CONFIG_VARIABLE_COUNT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -301,6 +326,7 @@ int main(void)
         cmocka_unit_test_setup(keys_come_from_files_and_the_environment, clean_environment),
         cmocka_unit_test_setup(a_lone_service_of_a_list_has_its_own_folder_unless_the_base_has_an_identity,
                                clean_environment),
+        cmocka_unit_test_setup(a_variable_is_the_first_of_its_names_that_is_not_empty, clean_environment),
         cmocka_unit_test_setup(an_identity_in_the_base_folder_stays_with_the_service_it_belongs_to,
                                clean_environment),
     };

@@ -185,13 +185,6 @@ static int shards_open(struct daemon *d)
     return 0;
 }
 
-static const char *environment_of(const char *name, const char *or_name)
-{
-    const char *value = getenv(name);
-
-    return value && *value ? value : getenv(or_name);
-}
-
 /* Everything that needs more than a running process may do is open by now; the threads come after it. */
 static int enter_sandbox(struct daemon *d, const struct config *config)
 {
@@ -206,24 +199,17 @@ static int enter_sandbox(struct daemon *d, const struct config *config)
     return 0;
 }
 
-static bool environment_is_true(const char *name)
-{
-    const char *value = getenv(name);
-
-    return value && (strcmp(value, "1") == 0 || strcmp(value, "true") == 0);
-}
-
 static int open_parts(struct daemon *d, const struct config *config)
 {
     static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
-    struct node_process_config process = { .shard_count = (unsigned)d->shard_count,
-                                           .ca_file = getenv("SSL_CERT_FILE"),
-                                           .plain_relays = environment_is_true("TS_DEBUG_USE_DERP_HTTP"),
-                                           .proxies = {
-                                               .for_tls = environment_of("HTTPS_PROXY", "https_proxy"),
-                                               .for_plain = environment_of("HTTP_PROXY", "http_proxy"),
-                                               .no_proxy = environment_of("NO_PROXY", "no_proxy"),
-                                           } };
+    struct node_process_config process = {
+        .shard_count = (unsigned)d->shard_count,
+        .ca_file = config_variable(CONFIG_VARIABLE_CA_FILE),
+        .plain_relays = config_variable_is_true(CONFIG_VARIABLE_PLAIN_RELAYS),
+        .proxies = { .for_tls = config_variable(CONFIG_VARIABLE_PROXY_FOR_TLS),
+                     .for_plain = config_variable(CONFIG_VARIABLE_PROXY_FOR_PLAIN),
+                     .no_proxy = config_variable(CONFIG_VARIABLE_NO_PROXY) },
+    };
     char why[NODE_WHY_BYTES];
     int r = crypto_init();
 

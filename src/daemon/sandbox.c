@@ -157,10 +157,10 @@ static int add_system(struct sandbox_folders *f)
         if (access(paths[i], F_OK) == 0)
             r = sandbox_folders_add(f, paths[i], SANDBOX_READ);
     if (!r)
-        r = sandbox_folders_add(f, getenv("CREDENTIALS_DIRECTORY"), SANDBOX_READ);
+        r = sandbox_folders_add(f, config_variable(CONFIG_VARIABLE_CREDENTIALS), SANDBOX_READ);
     if (!r)
-        r = sandbox_folders_add(f, getenv("SSL_CERT_DIR"), SANDBOX_READ);
-    return r ? r : add_folder_of(f, getenv("SSL_CERT_FILE"));
+        r = sandbox_folders_add(f, config_variable(CONFIG_VARIABLE_CA_DIR), SANDBOX_READ);
+    return r ? r : add_folder_of(f, config_variable(CONFIG_VARIABLE_CA_FILE));
 }
 
 static int add_service(struct sandbox_folders *f, const struct config_service *s, bool make)

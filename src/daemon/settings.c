@@ -35,7 +35,7 @@ static struct proxy_service_config proxy_settings(const struct config_service *c
         .upstream_unix_addr = or_null(c->upstream_unix_address),
         .insecure_https = c->insecure_https,
         .weak_ciphers = c->upstream_allow_insecure_ciphers,
-        .upstream_ca_file = getenv("SSL_CERT_FILE"),
+        .upstream_ca_file = config_variable(CONFIG_VARIABLE_CA_FILE),
         .prefixes = (const char *const *)c->prefixes.items,
         .prefix_count = c->prefixes.count,
         .keep_prefix = !c->strip_prefix,
