@@ -137,7 +137,7 @@ NODISCARD int config_load(struct config *out, int argc, char *const *argv);
 /* How much is looked at. */
 enum config_mode {
     CONFIG_STRICT = 1, /* what would only be ignored is wrong: unknown keys, prefixes that match nothing */
-    CONFIG_FILES = 2,  /* certificates and their keys are read and compared */
+    CONFIG_FILES = 2,  /* certificates and their keys are read and compared; secrets must be there */
 };
 NODISCARD int config_load_mode(struct config *out, int argc, char *const *argv, unsigned mode);
 void config_free(struct config *c); /* wipes secrets */

@@ -37,7 +37,7 @@ int file_read(const char *path, struct buf *out, size_t max)
 }
 
 /* A secret that cannot be had keeps its service from starting, and no other: the daemon says so and tries
- * again. Where somebody waits for a verdict (check, a lone service) it is a problem. */
+ * again. Where somebody waits for a verdict (check, a reload, a lone service) it is a problem. */
 static void secret_fault(struct config *c, struct config_service *s, struct config_place at, const char *fmt,
                          ...) PRINTF_LIKE(4, 5);
 static void secret_fault(struct config *c, struct config_service *s, struct config_place at, const char *fmt,
@@ -49,7 +49,7 @@ static void secret_fault(struct config *c, struct config_service *s, struct conf
     va_start(args, fmt);
     vsnprintf(text, sizeof(text), fmt, args);
     va_end(args);
-    if ((c->mode & CONFIG_STRICT) || c->service_count == 1) {
+    if ((c->mode & (CONFIG_STRICT | CONFIG_FILES)) || c->service_count == 1) {
         problem_at(c, at, "service %s: %s", s->name, text);
         return;
     }

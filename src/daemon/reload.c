@@ -117,11 +117,13 @@ static void check_sandbox(const struct daemon *d, struct config *next)
     sandbox_folders_free(wanted);
 }
 
+/* Files that it names are read here as well: a start has to get along with what there is, but who changes a
+ * running program gets all of it, or is told what to put right. */
 static int load(struct daemon *d, bool dry, struct buf *out)
 {
     struct json_writer w = json_writer_of(out);
     struct config next;
-    int r = config_load(&next, d->argc, d->argv);
+    int r = config_load_mode(&next, d->argc, d->argv, CONFIG_FILES);
     bool good;
 
     if (r >= 0)

@@ -1,4 +1,5 @@
 #include "daemon/test_world.h"
+#include "test_certs.h"
 
 static int setup(void **state)
 {
@@ -236,6 +237,96 @@ static void the_end_waits_for_every_service_and_starts_none(void **state)
     world_expect_silence(w);
 }
 
+/* ---- reload: files that the configuration names ------------------------------------------------- */
+
+static void put(struct world *w, const char *name, const char *text)
+{
+    char path[160];
+    FILE *f;
+
+    snprintf(path, sizeof(path), "%s/%s", w->directory, name);
+    f = fopen(path, "w");
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+}
+
+/* The file services.yaml: web, and git with `keys`; in them % is the test's folder. */
+static void write_git(struct world *w, const char *keys)
+{
+    char text[1024], *out = text;
+
+    out += sprintf(out, "services:\n- {name: web, upstream: 'http://a', plaintext: true}\n"
+                        "- {name: git, upstream: 'http://b', ");
+    for (; *keys; keys++)
+        out += *keys == '%' ? sprintf(out, "%s", w->directory) : sprintf(out, "%c", *keys);
+    strcpy(out, "}\n");
+    world_write(w, text);
+}
+
+/* What a reload answers to that. */
+static bool reload_says(struct world *w, const char *expected)
+{
+    struct buf out;
+    bool found;
+
+    buf_init(&out, DAEMON_STATUS_BYTES_MAX);
+    assert_int_equal(reload(&w->d, false, &out), 0);
+    assert_int_equal(buf_append(&out, span_make("", 1)), 0);
+    found = strstr((const char *)buf_span(&out).data, expected) != NULL;
+    if (!found)
+        printf("%s\n", (const char *)buf_span(&out).data);
+    buf_deinit(&out);
+    return found;
+}
+
+static void a_reload_is_refused_whole_when_a_file_that_it_names_is_no_good(void **state)
+{
+    struct world *w = *state;
+    static const struct {
+        const char *keys, *why;
+    } cases[] = {
+        { "certificateFile: %/web.crt, keyFile: %/none.key", "none.key" },
+        { "certificateFile: %/none.crt, keyFile: %/web.key", "none.crt" },
+        { "certificateFile: %/web.crt, keyFile: %/other.key", "does not belong" },
+        { "plaintext: true, authkeyPath: %/none.authkey", "none.authkey" },
+        { "plaintext: true, upstreamHeaderFiles: {X-Key: %/none.header}", "none.header" },
+        { "plaintext: true, authkeyPath: 'credential:none'", "credential" },
+    };
+    const struct config *before;
+
+    put(w, "web.crt", web_cert);
+    put(w, "web.key", web_key);
+    put(w, "other.key", other_key);
+    APPLY(w, WEB);
+    world_expect(w, LETTER_START, "web");
+    before = &w->d.loaded->config;
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        write_git(w, cases[i].keys);
+        assert_true(reload_says(w, "\"ok\":false"));
+        assert_true(reload_says(w, cases[i].why));
+        assert_ptr_equal(&w->d.loaded->config, before);
+        assert_null(service_named(&w->d, "git"));
+        world_expect_silence(w);
+    }
+    write_git(w, "certificateFile: %/web.crt, keyFile: %/web.key");
+    assert_true(reload_says(w, "\"ok\":true"));
+    world_expect(w, LETTER_START, "git");
+}
+
+/* Its key was used when it registered; a file that is gone since must not keep the others from changing. */
+static void a_registered_service_is_reloaded_without_its_auth_key(void **state)
+{
+    struct world *w = *state;
+
+    APPLY(w, WEB);
+    world_expect(w, LETTER_START, "web");
+    put(w, "manytails.state", "{}");
+    write_git(w, "plaintext: true, stateDir: %, authkeyPath: %/none.authkey");
+    assert_true(reload_says(w, "its state is used"));
+    world_expect(w, LETTER_START, "git");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -252,6 +343,8 @@ int main(void)
         TEST(a_service_without_a_node_is_tried_again_and_at_once_after_a_reload),
         TEST(a_refused_service_that_was_told_to_stop_ends_once),
         TEST(the_end_waits_for_every_service_and_starts_none),
+        TEST(a_reload_is_refused_whole_when_a_file_that_it_names_is_no_good),
+        TEST(a_registered_service_is_reloaded_without_its_auth_key),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

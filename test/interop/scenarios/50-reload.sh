@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A configuration that is loaded anew touches the services that changed and no other: a broken
-# file changes nothing, an added service answers without a restart, a change finishes what is
+# file changes nothing, nor does one that names a certificate or a secret that is no good; an added service answers without a restart, a change finishes what is
 # under way with the old settings, a removed service lets its request finish and is then gone,
 # another identity starts anew.
 client c1 tun
@@ -18,6 +18,8 @@ write() { # NAME...
       who) service who "$SINK" "${WHO_KEYS[@]}" ;;
       going) service going "$SINK" "${GOING_KEYS[@]}" ;;
       broken) service broken '"::"' plaintext maybe ;;
+      secure) service secure "$NGINX" plaintext false listenAddr '":443"' certificateFile "$(sut_dir)/now.crt" keyFile "$(sut_dir)/now.key" ;;
+      keyed) service keyed "$NGINX" authkeyPath "$(sut_dir)/authkey" ;;
       *) service "$name" "$NGINX" ;;
     esac
   done
@@ -44,6 +46,40 @@ eventually "$LIMIT" log_line 'not reloaded: nothing was changed'
 expect answers c1 "$web"
 expect says going running
 refute says broken starting
+
+step "a certificate that is not there, one whose key is another's, and one that is right"
+for name in now other; do
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj "/CN=$name.lab.test" \
+    -keyout "$(sut_dir)/$name.key" -out "$(sut_dir)/$name.right" 2>/dev/null
+done
+write web who going secure
+# What must be said, by the program that runs and by `check`, and nothing may have changed.
+refused() { # TEXT
+  refute manytails reload
+  expect matches "$1" answer_of reload
+  expect matches "$1" answer_of check "$(sut_dir)/services.yaml"
+  refute says secure starting
+  refute says keyed starting
+  expect answers c1 "$web"
+}
+answer_of() {
+  manytails "$@" 2>&1 || true
+}
+refused 'now.crt: No such file'
+cp "$(sut_dir)/other.right" "$(sut_dir)/now.crt"
+refused 'the key in .*now.key does not belong to this certificate'
+cp "$(sut_dir)/now.right" "$(sut_dir)/now.crt"
+expect matches '^secure: added' manytails reload
+eventually_alive online secure
+
+step "an auth key that is not there, and one that is"
+write web who going secure keyed
+refused 'authkeyPath .*authkey": No such file'
+printf '%s\n' "$SUT_KEY" >"$(sut_dir)/authkey"
+expect matches '^keyed: added' manytails reload
+eventually_alive online keyed
+write web who going
+expect matches '^keyed: removed' manytails reload
 
 step "a dry run"
 write web who going added

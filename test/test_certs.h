@@ -1,6 +1,6 @@
-/* cert/test_certs.h - two pairs of certificate and key, for the tests of cert/ */
-#ifndef MANYTAILS_CERT_TEST_CERTS_H
-#define MANYTAILS_CERT_TEST_CERTS_H
+/* test_certs.h - two pairs of certificate and key, for tests that need files of them */
+#ifndef MANYTAILS_TEST_CERTS_H
+#define MANYTAILS_TEST_CERTS_H
 
 /* Made with the openssl program, for these tests only; valid ten years from 2026-11-24. */
 static const char web_cert[] = "-----BEGIN CERTIFICATE-----\n"
