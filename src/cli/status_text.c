@@ -87,6 +87,25 @@ static const char *time_text(struct span rfc3339, int64_t now, char out[48])
     return out + (out[0] == ' ');
 }
 
+/* "14:02:11", with the date before it unless it is today's. */
+static const char *moment_text(struct span rfc3339, int64_t now, char out[48])
+{
+    time_t then_s, now_s = (time_t)(now / SEC);
+    struct tm then, today;
+    int64_t wall;
+
+    out[0] = 0;
+    if (!time_parse_rfc3339(rfc3339, &wall))
+        return out;
+    then_s = (time_t)(wall / SEC);
+    localtime_r(&then_s, &then);
+    localtime_r(&now_s, &today);
+    strftime(out, 48,
+             then.tm_year == today.tm_year && then.tm_yday == today.tm_yday ? "%H:%M:%S" : "%e %b %H:%M:%S",
+             &then);
+    return out + (out[0] == ' ');
+}
+
 static const char *duration_words(int64_t seconds, char out[32])
 {
     static const struct {
@@ -140,6 +159,32 @@ static bool is_well(const struct json *service)
 static struct span certificate_trouble(const struct json *service)
 {
     return text(json_member(service, "certificate"), "trouble");
+}
+
+/* A server behind the service: NULL unless it failed, and has not answered since. */
+static const struct json *failing(const struct json *service, const char *member)
+{
+    const struct json *b = json_member(service, member);
+
+    return b && !text(b, "answersSince").len ? b : NULL;
+}
+
+/* "http://127.0.0.1:8080: connection refused (3 times, last at 14:02:11)" */
+static void put_backend(FILE *out, const struct json *b, const struct status_view *v)
+{
+    char time[48];
+
+    put(out, text(b, "url"));
+    fputs(": ", out);
+    if (text(b, "answersSince").len)
+        fprintf(out,
+                "answers again since %s; before that: ", moment_text(text(b, "answersSince"), v->now, time));
+    put(out, text(b, "trouble"));
+    if (number(b, "times") == 1)
+        fputs(" (once, at ", out);
+    else
+        fprintf(out, " (%lld times, last at ", (long long)number(b, "times"));
+    fprintf(out, "%s)\n", moment_text(text(b, "last"), v->now, time));
 }
 
 /* "waiting for approval in the admin console since 14:02" */
@@ -213,7 +258,18 @@ static void put_lines(FILE *out, const struct json *service, const struct status
             bytes_text(number(requests, "bytesOut"), bytes), paths.direct, paths.relay);
 }
 
-static void put_trouble(FILE *out, const struct json *service, size_t indent)
+static void put_failing(FILE *out, const struct json *service, const char *member, const char *label,
+                        size_t indent, const struct status_view *v)
+{
+    const struct json *b = failing(service, member);
+
+    if (!b)
+        return;
+    fprintf(out, "%*s%s ", (int)indent, "", label);
+    put_backend(out, b, v);
+}
+
+static void put_trouble(FILE *out, const struct json *service, size_t indent, const struct status_view *v)
 {
     struct span why = is_well(service) ? SPAN_NONE : reason_of(service);
 
@@ -227,6 +283,8 @@ static void put_trouble(FILE *out, const struct json *service, size_t indent)
         put(out, certificate_trouble(service));
         fputc('\n', out);
     }
+    put_failing(out, service, "upstream", "upstream", indent, v);
+    put_failing(out, service, "authServer", "auth server", indent, v);
 }
 
 static int by_name(const void *a, const void *b)
@@ -277,7 +335,7 @@ static void put_all(FILE *out, const struct json *root, const struct json *const
             put_row(out, services[i], name_width, v);
         else
             put_lines(out, services[i], v);
-        put_trouble(out, services[i], wide ? name_width + 2 : 2);
+        put_trouble(out, services[i], wide ? name_width + 2 : 2, v);
     }
     put_sum(out, root, services, count);
 }
@@ -327,6 +385,11 @@ static void put_control(FILE *out, const struct json *service)
             number(control, "connects") == 1 ? "" : "s");
 }
 
+static void put_remark(FILE *out, enum node_remark remark)
+{
+    put_field(out, "what to do", span_from_str(node_remarks[remark].advice));
+}
+
 static void put_certificate(FILE *out, const struct json *service, const struct status_view *v)
 {
     const struct json *c = json_member(service, "certificate");
@@ -340,6 +403,8 @@ static void put_certificate(FILE *out, const struct json *service, const struct 
         fprintf(out, ", valid until %s\n", time_text(text(c, "notAfter"), v->now, time));
     }
     put_field(out, "certificate", text(c, "trouble"));
+    if (text(c, "trouble").len)
+        put_remark(out, NODE_REMARK_CERTIFICATE);
 }
 
 static void put_requests(FILE *out, const struct json *service)
@@ -358,9 +423,24 @@ static void put_requests(FILE *out, const struct json *service)
     fprintf(out, "%s in, %s out\n", bytes_text(number(r, "bytesIn"), in),
             bytes_text(number(r, "bytesOut"), bytes_out));
     if (number(r, "proxyErrors")) {
-        put_label(out, "upstream");
-        fprintf(out, "%lld errors: the log says which\n", (long long)number(r, "proxyErrors"));
+        put_label(out, "errors");
+        fprintf(out, "%lld by the upstream's fault since the start\n", (long long)number(r, "proxyErrors"));
     }
+}
+
+/* Also when it answers again: who looks for yesterday's trouble finds it. */
+static void put_backend_field(FILE *out, const struct json *service, enum node_remark remark,
+                              const char *label, const struct status_view *v)
+{
+    const char *member = node_remarks[remark].member;
+    const struct json *b = json_member(service, member);
+
+    if (!b)
+        return;
+    put_label(out, label);
+    put_backend(out, b, v);
+    if (failing(service, member))
+        put_remark(out, remark);
 }
 
 static void put_peer(FILE *out, const struct json *peer)
@@ -434,6 +514,8 @@ static void put_detail(FILE *out, const struct json *service, const struct statu
     put_control(out, service);
     put_certificate(out, service, v);
     put_requests(out, service);
+    put_backend_field(out, service, NODE_REMARK_UPSTREAM, "upstream", v);
+    put_backend_field(out, service, NODE_REMARK_AUTH, "auth server", v);
     put_peers(out, service);
     if (number(service, "blockedByPolicy")) {
         put_label(out, "refused");

@@ -112,7 +112,7 @@ static void a_name_gets_everything_about_it(void **state)
                               "  certificate  web.lab, valid until 1 Feb 2026 00:00\n"
                               "  requests     1234: 1200 ok, 30 redirected, 3 refused, 1 failed; 2 now\n"
                               "  bytes        5 B in, 1.2 MB out\n"
-                              "  upstream     1 errors: the log says which\n"
+                              "  errors       1 by the upstream's fault since the start\n"
                               "  peers        12 known; in use: 1 direct, 1 by relay, 1 in this process\n"
                               "    laptop               direct 192.0.2.1:41641, 1.2 ms, 3.0 MB in, 12 B out\n"
                               "    phone                relay, 1 B in, 2 B out\n"
@@ -138,6 +138,43 @@ static void a_certificate_in_trouble_is_seen_in_the_list(void **state)
              NULL, 120),
         0);
     assert_non_null(strstr(text, "certificate: reload failed: key does not match\n"));
+}
+
+#define FAILS(member, more)                                                                     \
+    "{\"name\":\"a\",\"state\":\"running\",\"sentence\":\"connected to the tailnet\",\"" member \
+    "\":{\"url\":\"http://127.0.0.1:8080\",\"trouble\":\"connection refused\",\"times\":3,"     \
+    "\"since\":\"2025-11-28T13:00:00Z\",\"last\":\"2025-11-28T14:01:11Z\"" more "}}"
+
+static void a_failing_upstream_is_seen_in_words_with_what_to_do(void **state)
+{
+    (void)state;
+    const char *sentence = "upstream http://127.0.0.1:8080: connection refused (3 times, last at 14:01:11)\n";
+
+    assert_int_equal(show(ANSWER(FAILS("upstream", "")), NULL, 120), 0);
+    assert_non_null(strstr(text, sentence));
+    assert_int_equal(show(ANSWER(FAILS("upstream", "")), NULL, 60), 0);
+    assert_non_null(strstr(text, sentence));
+    assert_int_equal(show(ANSWER(FAILS("upstream", "")), "a", 60), 0);
+    assert_non_null(
+        strstr(text, "  upstream     http://127.0.0.1:8080: connection refused (3 times, last at "));
+    assert_non_null(strstr(text, node_remarks[NODE_REMARK_UPSTREAM].advice));
+    assert_int_equal(show(ANSWER(FAILS("authServer", "")), NULL, 120), 0);
+    assert_non_null(strstr(text, "      auth server http://127.0.0.1:8080: connection refused"));
+    assert_int_equal(show(ANSWER(FAILS("authServer", "")), "a", 60), 0);
+    assert_non_null(strstr(text, node_remarks[NODE_REMARK_AUTH].advice));
+}
+
+static void an_upstream_that_answers_again_is_told_of_only_when_asked(void **state)
+{
+    (void)state;
+#define WELL FAILS("upstream", ",\"answersSince\":\"2025-11-28T14:01:30Z\"")
+    assert_int_equal(show(ANSWER(WELL), NULL, 120), 0);
+    assert_null(strstr(text, "refused"));
+    assert_int_equal(show(ANSWER(WELL), "a", 120), 0);
+    assert_non_null(strstr(text,
+                           "http://127.0.0.1:8080: answers again since 14:01:30; before that: connection "
+                           "refused (3 times, last at 14:01:11)\n"));
+    assert_null(strstr(text, "what to do"));
 }
 
 static void an_unknown_name_and_a_senseless_answer_are_told_apart(void **state)
@@ -171,6 +208,15 @@ static void every_state_has_a_sentence(void **state)
         assert_true(strlen(node_sayings[node_saying_of(s)].sentence) > 0);
 }
 
+static void expect_on(const char *page, const char *sentence, const char *meaning, const char *advice)
+{
+    char heading[256];
+
+    snprintf(heading, sizeof(heading), "\n### %s\n", sentence);
+    if (!strstr(page, heading) || !strstr(page, meaning) || !strstr(page, advice))
+        fail_msg("docs/operations.md lacks, or has otherwise:\n%s\n%s\n\n%s\n", heading, meaning, advice);
+}
+
 static void the_page_on_operations_has_every_sentence_and_what_to_do(void **state)
 {
     (void)state;
@@ -183,15 +229,10 @@ static void the_page_on_operations_has_every_sentence_and_what_to_do(void **stat
     n = fread(page, 1, (1 << 18) - 1, f);
     assert_true(n > 0 && n < (1 << 18) - 1);
     fclose(f);
-    for (size_t i = 0; i < NODE_SAYING_COUNT; i++) {
-        char heading[256];
-
-        snprintf(heading, sizeof(heading), "\n### %s\n", node_sayings[i].sentence);
-        if (!strstr(page, heading) || !strstr(page, node_sayings[i].meaning) ||
-            !strstr(page, node_sayings[i].advice))
-            fail_msg("docs/operations.md lacks, or has otherwise:\n%s\n%s\n\n%s\n", heading,
-                     node_sayings[i].meaning, node_sayings[i].advice);
-    }
+    for (size_t i = 0; i < NODE_SAYING_COUNT; i++)
+        expect_on(page, node_sayings[i].sentence, node_sayings[i].meaning, node_sayings[i].advice);
+    for (size_t i = 0; i < NODE_REMARK_COUNT; i++)
+        expect_on(page, node_remarks[i].reads, node_remarks[i].meaning, node_remarks[i].advice);
     free(page);
 }
 
@@ -204,6 +245,8 @@ int main(void)
         TEST(a_name_gets_everything_about_it),
         TEST(trouble_comes_with_what_to_do),
         TEST(a_certificate_in_trouble_is_seen_in_the_list),
+        TEST(a_failing_upstream_is_seen_in_words_with_what_to_do),
+        TEST(an_upstream_that_answers_again_is_told_of_only_when_asked),
         TEST(an_unknown_name_and_a_senseless_answer_are_told_apart),
         TEST(control_bytes_do_not_reach_the_terminal),
         TEST(every_state_has_a_sentence),

@@ -123,6 +123,33 @@ enum node_saying {
         NODE_SAYING_COUNT
 };
 
+/* What a status may say besides, and what to do about it. docs/operations.md has the same rows.
+ *   X(id, member of the status, how it reads, what it means, what to do about it) */
+#define NODE_REMARKS(X)                                                                                    \
+    X(UPSTREAM, "upstream", "upstream URL: REASON (N times, last at TIME)",                                \
+      "Requests could not be passed on, so many since the upstream answered the last time; their clients " \
+      "got 502 or 504. The tailnet has no part in it.",                                                    \
+      "Start the server behind the service, or mend its address and run `manytails reload`. \"connection " \
+      "refused\": nothing listens there. The remark goes with the next answer; `status NAME` keeps it.")   \
+    X(AUTH, "authServer", "auth server URL: REASON (N times, last at TIME)",                               \
+      "The auth server (`authURL`) gave no answer, so nobody was let through: clients got 502.",           \
+      "Start the auth server, or mend `authURL` and run `manytails reload`.")                              \
+    X(CERTIFICATE, "certificate", "certificate: REASON",                                                   \
+      "The files of the certificate cannot be used. What was read before, if anything, stays in use.",     \
+      "Mend the files. They are read again as soon as they change.")
+
+enum node_remark {
+#define X(id, member, reads, meaning, advice) NODE_REMARK_##id,
+    NODE_REMARKS(X)
+#undef X
+        NODE_REMARK_COUNT
+};
+
+struct node_remark_text {
+    const char *member, *reads, *meaning, *advice;
+};
+extern const struct node_remark_text node_remarks[NODE_REMARK_COUNT];
+
 struct node_saying_text {
     const char *sentence, *meaning, *advice;
 };

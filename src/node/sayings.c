@@ -1,9 +1,15 @@
-/* node/sayings.c - the sentences of NODE_SAYINGS */
+/* node/sayings.c - the sentences of NODE_SAYINGS and NODE_REMARKS */
 #include "node/internal.h"
 
 const struct node_saying_text node_sayings[] = {
 #define X(id, sentence, meaning, advice) [NODE_SAYS_##id] = { sentence, meaning, advice },
     NODE_SAYINGS(X)
+#undef X
+};
+
+const struct node_remark_text node_remarks[] = {
+#define X(id, member, reads, meaning, advice) [NODE_REMARK_##id] = { member, reads, meaning, advice },
+    NODE_REMARKS(X)
 #undef X
 };
 

@@ -69,6 +69,31 @@ static void put_proxy(const struct node *n, struct json_writer *w)
     json_object_end(w);
 }
 
+static void put_time(struct json_writer *w, const char *name, int64_t wall)
+{
+    char time[TIME_TEXT_BYTES];
+
+    json_put_str(w, name, time_text_rfc3339(wall / SEC * SEC, time));
+}
+
+/* A server behind the service that failed, for people. */
+static void put_trouble(const char *name, const struct proxy_trouble *t, struct json_writer *w, time_ns now)
+{
+    int64_t wall = ev_wall_clock() - now; /* of the loop's zero */
+
+    if (!t)
+        return;
+    json_object_begin(w, name);
+    json_put_str(w, "url", t->where);
+    json_put_str(w, "trouble", t->why);
+    json_put_u64(w, "times", t->times);
+    put_time(w, "since", wall + t->first);
+    put_time(w, "last", wall + t->last);
+    if (t->answers_since)
+        put_time(w, "answersSince", wall + t->answers_since);
+    json_object_end(w);
+}
+
 /* Where the node stands, for people: `sentence` "since" `since`, and `detail`. */
 static void put_words(const struct node *n, struct json_writer *w, time_ns now)
 {
@@ -172,6 +197,8 @@ void node_status_write(const struct node *n, struct json_writer *w, time_ns now)
     put_control(n, w, now);
     put_peers(n, w, now);
     put_proxy(n, w);
+    put_trouble("upstream", proxy_service_trouble(n->proxy), w, now);
+    put_trouble("authServer", proxy_service_auth_trouble(n->proxy), w, now);
     json_put_u64(w, "packetsIn", n->packets_in);
     json_put_u64(w, "packetsOut", n->packets_out);
     json_put_u64(w, "bytesIn", n->bytes_in);

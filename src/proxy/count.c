@@ -1,4 +1,5 @@
 /* What a request leaves in the counters of its service. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "proxy/internal.h"
@@ -55,8 +56,6 @@ static struct proxy_timing *timing_of(struct proxy_service *s)
     return s->timing;
 }
 
-/* ---- results -------------------------------------------------------------------- */
-
 const char *proxy_auth_result_name(enum proxy_auth_result r)
 {
     static const char *const names[] = {
@@ -67,6 +66,41 @@ const char *proxy_auth_result_name(enum proxy_auth_result r)
 
     return r < PROXY_AUTH_COUNT ? names[r] : "";
 }
+
+/* ---- trouble -------------------------------------------------------------------- */
+
+void count_failure(struct backend *b, const char *why, time_ns now)
+{
+    struct proxy_trouble *t = b->trouble ? b->trouble : (b->trouble = calloc(1, sizeof(*t)));
+
+    if (!t)
+        return; /* no memory: the log has it */
+    if (t->answers_since || !t->times) {
+        *t = (struct proxy_trouble) { .first = now };
+        t->where = b->to.text;
+    }
+    t->times++;
+    t->last = now;
+    snprintf(t->why, sizeof(t->why), "%s", why);
+}
+
+static void count_well(struct backend *b, time_ns now)
+{
+    if (b->trouble && !b->trouble->answers_since)
+        b->trouble->answers_since = now;
+}
+
+const struct proxy_trouble *proxy_service_trouble(const struct proxy_service *s)
+{
+    return s->backend.trouble;
+}
+
+const struct proxy_trouble *proxy_service_auth_trouble(const struct proxy_service *s)
+{
+    return s->auth ? s->auth->backend.trouble : NULL;
+}
+
+/* ---- results -------------------------------------------------------------------- */
 
 static size_t class_of(unsigned status)
 {
@@ -80,6 +114,7 @@ void count_answer(struct exchange *x, time_ns now)
 
     x->answered = now;
     s->counters.answers[class_of(x->response->status)]++;
+    count_well(&s->backend, now);
     if (t)
         add(&t->upstream, now - x->asked);
 }
@@ -91,6 +126,8 @@ void count_auth(struct proxy_service *s, enum proxy_auth_result result, time_ns 
     s->counters.auth[result]++;
     if (t && result != PROXY_AUTH_BYPASS)
         add(&t->auth, took);
+    if (result != PROXY_AUTH_BYPASS && result != PROXY_AUTH_ERROR)
+        count_well(&s->auth->backend, ev_now(s->shard->loop));
 }
 
 static void count_code(struct proxy_counters *n, uint16_t code)
@@ -156,6 +193,19 @@ static void move_timing(struct proxy_service *to, struct proxy_service *from)
     move_durations(&to->timing->auth, &from->timing->auth);
 }
 
+/* The later one counts. */
+static void move_trouble(struct backend *to, struct backend *from)
+{
+    struct proxy_trouble *t = from->trouble;
+
+    if (!t || strcmp(to->to.text, from->to.text) != 0 || (to->trouble && to->trouble->last >= t->last))
+        return;
+    free(to->trouble);
+    to->trouble = t;
+    t->where = to->to.text;
+    from->trouble = NULL;
+}
+
 void proxy_service_move_counters(struct proxy_service *to_service, struct proxy_service *from_service)
 {
     struct proxy_counters *to = &to_service->counters, *from = &from_service->counters;
@@ -181,4 +231,7 @@ void proxy_service_move_counters(struct proxy_service *to_service, struct proxy_
         move(&to->auth[i], &from->auth[i]);
     move(&to->log_lines_dropped, &from->log_lines_dropped);
     move_timing(to_service, from_service);
+    move_trouble(&to_service->backend, &from_service->backend);
+    if (to_service->auth && from_service->auth)
+        move_trouble(&to_service->auth->backend, &from_service->auth->backend);
 }

@@ -185,6 +185,7 @@ static void tell_error(struct exchange *x, time_ns now)
     uint32_t held_back;
 
     s->counters.proxy_errors++;
+    count_failure(&s->backend, x->why, now);
     if (!log_limit_pass(&s->error_lines, now, &held_back))
         return;
     if (held_back)
@@ -258,6 +259,7 @@ static enum step auth_failed(struct exchange *x, time_ns now)
         return STEP_AGAIN;
     if (!x->status)
         count_auth(s, PROXY_AUTH_ERROR, now - x->asked);
+    count_failure(&s->auth->backend, x->why, now);
     if (log_limit_pass(&s->error_lines, now, &held_back))
         log_warn(s->name, "auth request failed: %s: %s", s->auth->backend.to.text, x->why);
     if (x->status) {

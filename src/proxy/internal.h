@@ -92,6 +92,7 @@ struct backend {
     size_t queued;
     size_t promised; /* connections for exchanges that were taken off the queue and have not had their turn */
     struct ev_timer idle_timer;
+    struct proxy_trouble *trouble; /* NULL: it never failed */
 };
 
 /* ---- service ------------------------------------------------------------------------ */
@@ -368,6 +369,8 @@ enum flow way_write(struct exchange *x, bool to_client, struct span *parts, size
 void count_answer(struct exchange *x, time_ns now);
 void count_auth(struct proxy_service *s, enum proxy_auth_result result, time_ns took);
 void count_end(struct exchange *x, time_ns now);
+/* The backend did not deliver: `why` is for people. */
+void count_failure(struct backend *b, const char *why, time_ns now);
 
 /* ---- answer.c: answers of our own ---------------------------------------------------- */
 

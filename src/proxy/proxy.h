@@ -255,9 +255,23 @@ struct proxy_counters {
 };
 
 const struct proxy_counters *proxy_service_counters(const struct proxy_service *service);
+
+/* How a server that requests are sent to has failed, since it answered the last time. Kept once it did, also
+ * when it answers again: until it fails anew. */
+#define PROXY_TROUBLE_BYTES 96
+struct proxy_trouble {
+    const char *where;             /* as it is configured; lives as long as this */
+    char why[PROXY_TROUBLE_BYTES]; /* the last time */
+    uint64_t times;
+    time_ns first, last;
+    time_ns answers_since; /* 0: it has not answered since `last` */
+};
+/* Of the upstream, of the auth server. NULL: it never failed. */
+const struct proxy_trouble *proxy_service_trouble(const struct proxy_service *service);
+const struct proxy_trouble *proxy_service_auth_trouble(const struct proxy_service *service);
 /* For a reload: what `from` has counted goes on in `to`, so that a total never falls. Once when `to` takes
  * its place, and once more before `from` is freed. What is there now (active, open, waiting) stays where it
- * is. */
+ * is. Trouble goes along where both send their requests to the same place. */
 void proxy_service_move_counters(struct proxy_service *to, struct proxy_service *from);
 
 #endif

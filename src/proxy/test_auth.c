@@ -173,6 +173,8 @@ static void an_auth_server_that_cannot_be_reached_is_502(void **state)
     assert_true(has(answer, "\r\n\r\nAuthorization service unavailable\n"));
     assert_int_equal(dialled, 1);
     assert_int_equal(results(PROXY_AUTH_ERROR), 1);
+    assert_string_equal(proxy_service_auth_trouble(service)->why, "Connection refused");
+    assert_null(proxy_service_trouble(service)); /* the upstream has nothing to do with it */
 }
 
 static void a_redirect_is_passed_on_and_never_followed(void **state)

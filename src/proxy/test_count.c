@@ -75,6 +75,63 @@ static void more_codes_than_rows_still_count_in_their_class(void **state)
     assert_int_equal(proxy_service_counters(service)->requests[4], PROXY_CODES_MAX + 3);
 }
 
+static void what_an_upstream_did_wrong_is_kept_in_words_until_it_answers(void **state)
+{
+    (void)state;
+    const struct proxy_trouble *t;
+    time_ns first;
+
+    start();
+    assert_null(proxy_service_trouble(service));
+    refuse_connections = true;
+    says(CLIENT, GET);
+    t = proxy_service_trouble(service);
+    assert_non_null(t);
+    assert_string_equal(t->where, "http://up.test:8080");
+    assert_string_equal(t->why, "Connection refused");
+    assert_int_equal(t->times, 1);
+    first = t->first;
+    says(CLIENT, GET);
+    assert_int_equal(t->times, 2);
+    assert_int_equal(t->first, first);
+    assert_true(t->last >= first && !t->answers_since);
+    refuse_connections = false;
+    says(CLIENT, GET);
+    says(UP(2), "HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n");
+    assert_true(t->answers_since >= t->last && t->answers_since > 0);
+    assert_int_equal(t->times, 2); /* how it was before */
+    says(UP(2), "nonsense");       /* the kept connection is gone */
+    refuse_connections = true;
+    says(CLIENT, GET);
+    assert_int_equal(t->times, 1); /* since it answered */
+    assert_int_equal(t->answers_since, 0);
+}
+
+static void trouble_follows_a_service_to_the_same_upstream_only(void **state)
+{
+    (void)state;
+    struct proxy_service_config c = default_config();
+    struct proxy_service *same, *other;
+    char why[PROXY_WHY_BYTES];
+
+    start();
+    refuse_connections = true;
+    says(CLIENT, GET);
+    assert_int_equal(proxy_service_new(&same, shard, &c, &ops, NULL, why), 0);
+    c.upstream = "http://elsewhere.test";
+    assert_int_equal(proxy_service_new(&other, shard, &c, &ops, NULL, why), 0);
+    proxy_service_move_counters(other, service);
+    assert_null(proxy_service_trouble(other));
+    proxy_service_move_counters(same, service);
+    assert_int_equal(proxy_service_trouble(same)->times, 1);
+    assert_null(proxy_service_trouble(service));
+    proxy_service_free(service);
+    service = NULL;
+    assert_string_equal(proxy_service_trouble(same)->where, "http://up.test:8080");
+    proxy_service_free(same);
+    proxy_service_free(other);
+}
+
 /* A reload: the totals of a service never fall, and what is there now is counted where it is. */
 static void a_service_that_takes_the_place_of_another_goes_on_counting(void **state)
 {
@@ -179,6 +236,8 @@ int main(void)
         T(more_codes_than_rows_still_count_in_their_class),
         T(a_service_that_takes_the_place_of_another_goes_on_counting),
         T(kept_connections_go_on_with_the_service_that_takes_the_place),
+        T(what_an_upstream_did_wrong_is_kept_in_words_until_it_answers),
+        T(trouble_follows_a_service_to_the_same_upstream_only),
         T(bounds_grow_and_the_last_bucket_has_none),
         T(quantiles_lie_inside_the_bucket_that_holds_them),
     };

@@ -202,6 +202,7 @@ void backend_deinit(struct backend *b)
     backend_close_idle(b);
     must(!b->open_count && !b->queued && !b->promised);
     tls_client_unref(b->tls);
+    free(b->trouble);
     destination_free(&b->to);
 }
 
