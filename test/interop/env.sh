@@ -25,6 +25,8 @@ CORE_IP=$LAB_NET.1
 PLAIN_IP=10.198.18.1
 SUT_IP=$LAB_NET.2
 CA_FILE=$LAB_DIR/ca.pem
+# A daemon may take this long to end (ours cuts its requests after 10 s): it only bounds a hang.
+STOP_LIMIT=60
 
 die() {
   echo "error: $*" >&2
@@ -100,15 +102,17 @@ has_ended() {
   ! daemon_pid "$1" >/dev/null
 }
 
-# stop_daemon NAME [SIGNAL]: ends what spawn started, by its own id only.
+# stop_daemon NAME [SIGNAL]: ends what spawn started, by its own id only. One that has to be killed because it does not
+# heed the signal is an error, after it is gone.
 stop_daemon() {
   local name=$1 signal=${2:-TERM} pid
   if pid=$(daemon_pid "$name"); then
     kill "-$signal" "$pid" 2>/dev/null || true # it may end between the two lines
-    if ! wait_for 20 has_ended "$name"; then
-      echo "$name (process $pid) did not end within 20 s of $signal: killing it" >&2
+    if ! wait_for "$STOP_LIMIT" has_ended "$name"; then
       kill -KILL "$pid" 2>/dev/null || true
-      wait_for 20 has_ended "$name" || die "process $pid does not end"
+      wait_for "$STOP_LIMIT" has_ended "$name" || die "process $pid does not end"
+      rm -f "$LAB_DIR/$name.pid"
+      die "$name (process $pid) did not end within $STOP_LIMIT s of $signal: it was killed"
     fi
   fi
   rm -f "$LAB_DIR/$name.pid"

@@ -310,7 +310,9 @@ serve() {
   start
 }
 
+# stop: SIGTERM, and it ends. One that had ended by itself before fails the scenario, since nothing asked it to.
 stop() {
+  [[ ! -e $LAB_DIR/$(sut_daemon).pid ]] || alive >/dev/null || fail "$SUT had ended by itself"
   stop_daemon "$(sut_daemon)"
 }
 
