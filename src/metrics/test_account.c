@@ -136,12 +136,12 @@ static void a_wake_up_for_no_node_is_nobodys(void **state)
     account_awake(true);
 }
 
-static void sleep_costs_nothing(void **state)
+/* What a sleep was charged, and how long it was. */
+static bool sleep_is_free(void)
 {
     struct timespec pause = { .tv_nsec = 30 * 1000000 };
     uint64_t before, slept;
 
-    (void)state;
     account_asleep();
     before = cycles(0, ACCOUNT_OTHER);
     slept = account_clock();
@@ -149,8 +149,19 @@ static void sleep_costs_nothing(void **state)
     slept = account_clock() - slept;
     account_awake(true);
     account_asleep();
-    assert_true(cycles(0, ACCOUNT_OTHER) - before < slept / 2);
+    before = cycles(0, ACCOUNT_OTHER) - before;
     account_awake(true);
+    return before < slept / 2;
+}
+
+static void sleep_costs_nothing(void **state)
+{
+    bool free = false;
+
+    (void)state;
+    for (int round = 0; round < 20 && !free; round++) /* others may take the core in the middle of one */
+        free = sleep_is_free();
+    assert_true(free);
 }
 
 static void what_a_closed_account_cost_is_not_lost(void **state)
