@@ -200,7 +200,11 @@ static void job_do(struct state_disk *d, struct job *j)
         j->result = state_save(s, j->folder->control_url, &j->keys);
         break;
     case JOB_NETMAP:
+        j->result = state_enter(s);
+        if (j->result)
+            break;
         j->result = write_netmap(d, j);
+        state_leave(s);
         break;
     case JOB_CLOSE:
         pthread_mutex_lock(&d->lock);
@@ -425,15 +429,19 @@ int state_folder_load_netmap(struct state_folder *f, const struct public_key *no
 {
     struct state_disk *d = f->desk->disk;
     uint64_t id;
-    int r = state_load_netmap_of(f->store, node, out, &id);
+    int r = state_enter(f->store);
 
-    if (r || !id)
-        return r;
-    pthread_mutex_lock(&d->lock);
-    if (!f->base)
-        f->base = bases_take(&d->bases, state_directory(f->store), id);
-    pthread_mutex_unlock(&d->lock);
-    return 0;
+    if (r)
+        return err_trace(r);
+    r = state_load_netmap_of(f->store, node, out, &id);
+    if (!r && id) {
+        pthread_mutex_lock(&d->lock);
+        if (!f->base)
+            f->base = bases_take(&d->bases, state_directory(f->store), id);
+        pthread_mutex_unlock(&d->lock);
+    }
+    state_leave(f->store);
+    return r;
 }
 
 int state_folder_save(struct state_folder *f, const struct state_keys *keys, state_done_fn *done, void *owner)

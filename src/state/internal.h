@@ -10,7 +10,13 @@ bool state_keys_parse(struct span text, const char *control_url, struct state_ke
 /* New file beside it, renamed over it; with `sync`, on the disk when this returns. `name` is relative. */
 NODISCARD int state_replace_file(int directory, const char *name, const struct span *parts, size_t count,
                                  bool sync);
-int state_directory(const struct state_store *s); /* its descriptor */
+
+/* The folder is open between these two, which nest. -ESTALE: another folder is in its place; -EBUSY: its lock
+ * was removed and another process has it. */
+NODISCARD int state_enter(struct state_store *s);
+void state_leave(struct state_store *s);
+int state_directory(const struct state_store *s); /* its descriptor, for who is inside */
+
 /* state_load_netmap, and the base that it was packed against; 0: none. */
 NODISCARD int state_load_netmap_of(struct state_store *s, const struct public_key *node, struct buf *out,
                                    uint64_t *base);

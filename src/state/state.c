@@ -1,26 +1,29 @@
 #include "state/bases.h"
 #include "state/internal.h"
+#include "state/lock.h"
 #include "state/pack.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #define KEYS_FILE "manytails.state"
 #define NETMAP_FILE "manytails.netmap"
-#define LOCK_FILE "manytails.lock"
 #define FORMAT_VERSION 1
 #define STATE_URL_BYTES_MAX 2048
 
+/* An idle node costs no descriptor here: the folder is opened for each piece of work (state_enter). */
 struct state_store {
-    int directory; /* descriptor: renames of the path do not confuse us. It holds the lock, too */
-    int lock;      /* where a folder cannot be locked (NFS), a file in it; else -1 */
     char *path;
+    dev_t device; /* of the folder: another one in its place is not ours */
+    ino_t inode;
+    struct folder_lock lock;
+    int directory; /* -1: nobody is inside */
+    unsigned inside;
 };
 
 /* ---- files ------------------------------------------------------------------------ */
@@ -84,14 +87,21 @@ int state_replace_file(int directory, const char *name, const struct span *parts
     return sync && fsync(directory) < 0 ? -errno : 0;
 }
 
-static int replace_file(const struct state_store *s, const char *name, const struct span *parts, size_t count,
+static int replace_file(struct state_store *s, const char *name, const struct span *parts, size_t count,
                         bool sync)
 {
-    return state_replace_file(s->directory, name, parts, count, sync);
+    int r = state_enter(s);
+
+    if (r)
+        return r;
+    r = state_replace_file(s->directory, name, parts, count, sync);
+    state_leave(s);
+    return r;
 }
 
 int state_directory(const struct state_store *s)
 {
+    must(s->inside);
     return s->directory;
 }
 
@@ -138,19 +148,78 @@ static void set_aside(const struct state_store *s, const char *name, const char 
 
 /* ---- life ---------------------------------------------------------------------------- */
 
-/* One descriptor per node instead of two: the folder itself is locked where that can be done. */
+static int open_directory(const char *path, struct stat *st)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd >= 0 && fstat(fd, st) == 0)
+        return fd;
+    if (fd >= 0)
+        close(fd);
+    return -errno;
+}
+
+/* Somebody removed the locked file. Another process may have locked a new one since. */
+static int lock_anew(struct state_store *s, int directory)
+{
+    int r;
+
+    folder_unlock(&s->lock);
+    r = folder_lock(&s->lock, directory);
+    if (r > 0) {
+        log_error(NULL, "state folder %s: its lock was removed, and another process uses it now", s->path);
+        return -EBUSY;
+    }
+    if (!r)
+        log_warn(NULL, "state folder %s: its lock was removed; locked again", s->path);
+    return r;
+}
+
+int state_enter(struct state_store *s)
+{
+    struct stat st;
+    int fd, r;
+
+    if (s->inside) {
+        s->inside++;
+        return 0;
+    }
+    fd = open_directory(s->path, &st);
+    if (fd < 0)
+        return fd;
+    r = st.st_dev != s->device || st.st_ino != s->inode ? -ESTALE
+        : folder_lock_stands(&s->lock, fd)              ? 0
+                                                        : lock_anew(s, fd);
+    if (r) {
+        close(fd);
+        return r;
+    }
+    s->directory = fd;
+    s->inside = 1;
+    return 0;
+}
+
+void state_leave(struct state_store *s)
+{
+    must(s->inside);
+    if (--s->inside)
+        return;
+    close(s->directory);
+    s->directory = -1;
+}
+
 static int lock_folder(struct state_store *s)
 {
-    if (flock(s->directory, LOCK_EX | LOCK_NB) == 0)
-        return 0;
-    if (errno == EWOULDBLOCK)
-        return STATE_E_IN_USE;
-    s->lock = openat(s->directory, LOCK_FILE, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (s->lock < 0)
-        return -errno;
-    if (flock(s->lock, LOCK_EX | LOCK_NB) == 0)
-        return 0;
-    return errno == EWOULDBLOCK ? STATE_E_IN_USE : -errno;
+    struct stat st;
+    int fd = open_directory(s->path, &st), r;
+
+    if (fd < 0)
+        return fd;
+    s->device = st.st_dev;
+    s->inode = st.st_ino;
+    r = folder_lock(&s->lock, fd);
+    close(fd);
+    return r;
 }
 
 int state_open(struct state_store **out, const char *directory, char why[STATE_WHY_BYTES])
@@ -161,13 +230,10 @@ int state_open(struct state_store **out, const char *directory, char why[STATE_W
     why[0] = 0;
     if (!s)
         return -ENOMEM;
-    s->directory = s->lock = -1;
+    s->directory = -1;
+    s->lock = FOLDER_UNLOCKED;
     s->path = text_dup(span_from_str(directory));
     r = s->path ? make_directories(directory) : -ENOMEM;
-    if (!r) {
-        s->directory = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        r = s->directory < 0 ? -errno : 0;
-    }
     if (!r)
         r = lock_folder(s);
     if (r < 0)
@@ -186,10 +252,8 @@ void state_close(struct state_store *s)
 {
     if (!s)
         return;
-    if (s->lock >= 0)
-        close(s->lock);
-    if (s->directory >= 0)
-        close(s->directory);
+    must(!s->inside);
+    folder_unlock(&s->lock);
     free(s->path);
     free(s);
 }
@@ -246,7 +310,7 @@ static int read_foreign(const struct state_store *s, struct state_foreign *out, 
 
 int state_foreign_read(const char *directory, struct state_foreign *out, char why[STATE_WHY_BYTES])
 {
-    struct state_store s = { .directory = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC), .lock = -1 };
+    struct state_store s = { .directory = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC) };
     int r;
 
     *out = (struct state_foreign) { 0 };
@@ -281,14 +345,12 @@ static int begin(const struct state_store *s, const char *control_url, struct st
     return STATE_E_IMPORTED;
 }
 
-int state_load(struct state_store *s, const char *control_url, struct state_keys *out,
-               char why[STATE_WHY_BYTES])
+static int load(struct state_store *s, const char *control_url, struct state_keys *out,
+                char why[STATE_WHY_BYTES])
 {
     struct buf text;
     int r;
 
-    why[0] = 0;
-    *out = (struct state_keys) { 0 };
     buf_init(&text, STATE_FILE_BYTES_MAX + 2);
     r = read_file(s, KEYS_FILE, STATE_FILE_BYTES_MAX, &text);
     if (!r && !state_keys_parse(buf_span(&text), control_url, out)) {
@@ -312,6 +374,22 @@ int state_load(struct state_store *s, const char *control_url, struct state_keys
     }
     if (r)
         snprintf(why, STATE_WHY_BYTES, "%s/%s cannot be read: %s", s->path, KEYS_FILE, err_text(r));
+    return r;
+}
+
+int state_load(struct state_store *s, const char *control_url, struct state_keys *out,
+               char why[STATE_WHY_BYTES])
+{
+    int r = state_enter(s);
+
+    why[0] = 0;
+    *out = (struct state_keys) { 0 };
+    if (r) {
+        snprintf(why, STATE_WHY_BYTES, "state folder %s: %s", s->path, err_text(r));
+        return r;
+    }
+    r = load(s, control_url, out, why);
+    state_leave(s);
     return r;
 }
 
@@ -406,14 +484,13 @@ static int unpack_netmap(const struct state_store *s, struct span packed, struct
     return r > 0 ? -EBADMSG : r;
 }
 
-int state_load_netmap_of(struct state_store *s, const struct public_key *node, struct buf *out,
-                         uint64_t *base)
+static int load_netmap(const struct state_store *s, const struct public_key *node, struct buf *out,
+                       uint64_t *base)
 {
     char head[KEY_TEXT_BYTES + 1];
     struct buf file;
     int r;
 
-    *base = 0;
     buf_init(&file, STATE_NETMAP_BYTES_MAX + 2);
     r = read_file(s, NETMAP_FILE, STATE_NETMAP_BYTES_MAX, &file);
     key_text(head, "nodekey:", node->bytes);
@@ -424,6 +501,19 @@ int state_load_netmap_of(struct state_store *s, const struct public_key *node, s
         r = unpack_netmap(s, span_slice(buf_span(&file), strlen(head), file.len), out, base);
     buf_deinit(&file);
     return r == -ENOENT || r == -EBADMSG ? r : err_trace(r);
+}
+
+int state_load_netmap_of(struct state_store *s, const struct public_key *node, struct buf *out,
+                         uint64_t *base)
+{
+    int r = state_enter(s);
+
+    *base = 0;
+    if (r)
+        return err_trace(r);
+    r = load_netmap(s, node, out, base);
+    state_leave(s);
+    return r;
 }
 
 int state_load_netmap(struct state_store *s, const struct public_key *node, struct buf *out)
@@ -437,6 +527,9 @@ void state_damaged_netmap(struct state_store *s)
 {
     char why[STATE_WHY_BYTES];
 
+    if (state_enter(s))
+        return; /* it is found damaged again the next time */
     set_aside(s, NETMAP_FILE, "is damaged", why);
+    state_leave(s);
     log_warn(NULL, "%s", why);
 }

@@ -3,10 +3,12 @@
  * One folder per node, mode 0700:
  *   manytails.state    JSON, the keys; written before they are used
  *   manytails.netmap   the last netmap, so that the service answers while control does not
+ *   manytails.lock     empty (lock.h)
  * and beside the folders, for all of them that a process writes:
  *   manytails.base-*   a netmap that theirs are packed against (docs/protocol/state.md)
  *
- * The folder is locked as long as the process lives: one identity, one process.
+ * The folder is locked as long as the process lives: one identity, one process. No descriptor stays open for
+ * it.
  *
  * Every write is a new file, renamed over the old one: a crash at any instant leaves the old or the new,
  * never half. Keys are on the disk when state_save returns. The netmap is a cache and is not waited for:

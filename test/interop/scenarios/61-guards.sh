@@ -89,7 +89,7 @@ at_most 600 "$(system_calls interface_comes_and_goes)" "system calls while an in
 
 step "what is held"
 descriptors=("/proc/$pid/fd"/*)
-at_most $((3 * SERVICES + 40)) ${#descriptors[@]} "descriptors" || fail "too many"
+at_most $((2 * SERVICES + 24)) ${#descriptors[@]} "descriptors" || fail "too many"
 if [[ -n ${ALLOC_COUNT:-} ]]; then
   at_most 16384 "$(awk '/^VmRSS/ {print $2}' "/proc/$pid/status")" "RSS in KiB after traffic" || fail "too much"
 fi
