@@ -3,8 +3,8 @@
  * News come on a subscribed socket whose filter drops in the kernel what can never matter here: routes
  * that are no default, IPv6 link-local addresses, link messages that change no flag. A burst is read once:
  * after its first message we look away for HOST_SETTLE, then read all of it. Questions (dumps, the way
- * out) go over a second socket that exists only while asking. libmnl does the system calls; this is the
- * one place outside ev/ that makes any about the network.
+ * out) go over a second socket that exists only while asking. This is the one place outside ev/ that makes
+ * system calls about the network, most of them through libmnl.
  */
 #include "host/host.h"
 
@@ -21,7 +21,9 @@
 #include "host/interfaces.h"
 
 #define READ_BYTES 32768 /* the largest piece of a dump that the kernel makes */
-#define READS_PER_BURST 4096
+#define NEWS_AT_ONCE 8   /* messages of one read; each is a fraction of a piece of a dump */
+#define NEWS_BYTES (READ_BYTES / NEWS_AT_ONCE)
+#define READS_PER_BURST 512
 #define ANSWER_TIMEOUT_MS 1000
 
 struct host {
@@ -29,6 +31,7 @@ struct host {
     struct ev_timer settle;
     struct mnl_socket *news; /* NULL: the kernel gives us none; the view is what it was at start */
     struct interfaces interfaces;
+    struct interfaces_patience patience;
     struct host_view view;
     void (*changed)(void *owner, const struct host_view *view, time_ns now);
     void *owner;
@@ -208,17 +211,44 @@ static int open_news(struct host *host)
     return 0;
 }
 
-static void update_view(struct host *host, time_ns now)
+/* True: it differs from the one before. */
+static bool update_view(struct host *host, time_ns now)
 {
     struct host_view view;
 
     interfaces_view(&host->interfaces, &view);
     if (memcmp(&view, &host->view, sizeof(view)) == 0)
-        return;
+        return false;
     host->view = view;
     host->interfaces.counters.changes++;
     if (host->changed)
         host->changed(host->owner, &host->view, now);
+    return true;
+}
+
+/* One system call for up to NEWS_AT_ONCE messages. Fewer were read: there are no more. -ENOBUFS: the kernel
+ * dropped some, or one was too long. */
+static int read_some(struct host *host, struct read_buffer *buffer, unsigned *what)
+{
+    struct mmsghdr messages[NEWS_AT_ONCE] = { 0 };
+    struct iovec room[NEWS_AT_ONCE];
+    int count, r;
+
+    for (size_t i = 0; i < NEWS_AT_ONCE; i++) {
+        room[i] = (struct iovec) { buffer->bytes + i * NEWS_BYTES, NEWS_BYTES };
+        messages[i].msg_hdr = (struct msghdr) { .msg_iov = &room[i], .msg_iovlen = 1 };
+    }
+    do {
+        count = recvmmsg(mnl_socket_get_fd(host->news), messages, NEWS_AT_ONCE, MSG_DONTWAIT, NULL);
+    } while (count < 0 && errno == EINTR);
+    r = count < 0 ? -errno : count;
+    for (int i = 0; i < count; i++) {
+        if (messages[i].msg_hdr.msg_flags & MSG_TRUNC)
+            r = -ENOBUFS;
+        else
+            *what |= rtnl_apply(&host->interfaces, span_make(room[i].iov_base, messages[i].msg_len));
+    }
+    return r;
 }
 
 /* Reads the burst; returns what it touched. */
@@ -227,15 +257,13 @@ static unsigned read_news(struct host *host, struct read_buffer *buffer)
     unsigned what = 0;
 
     for (int i = 0; i < READS_PER_BURST; i++) {
-        ssize_t n = mnl_socket_recvfrom(host->news, buffer->bytes, sizeof(buffer->bytes));
+        int r = read_some(host, buffer, &what);
 
-        if (n > 0) {
-            what |= rtnl_apply(&host->interfaces, span_make(buffer->bytes, (size_t)n));
-        } else if (n < 0 && (errno == ENOBUFS || errno == ENOSPC)) {
+        if (r == -ENOBUFS || r == -ENOSPC) {
             host->interfaces.counters.overruns++;
             (void)read_all(host, buffer); /* news that are older than this only repeat it */
             what |= INTERFACES_VIEW;
-        } else if (n == 0 || errno != EINTR) {
+        } else if (r < NEWS_AT_ONCE) {
             break;
         }
     }
@@ -256,8 +284,7 @@ static void on_settled(struct ev_timer *timer, time_ns now)
         refresh_routes(host, &buffer);
         what |= INTERFACES_VIEW;
     }
-    if (what & INTERFACES_VIEW)
-        update_view(host, now);
+    interfaces_settled(&host->patience, what & INTERFACES_VIEW && update_view(host, now), now);
 }
 
 static void on_news(struct ev_io *io, unsigned events, time_ns now)
@@ -267,7 +294,7 @@ static void on_news(struct ev_io *io, unsigned events, time_ns now)
     if (!(events & EV_READ))
         return;
     ev_io_stop(io); /* whatever else comes waits in the socket and wakes nobody */
-    ev_timer_set(&host->settle, now + HOST_SETTLE);
+    ev_timer_set(&host->settle, now + interfaces_settle(&host->patience, now));
 }
 
 /* ---- door ------------------------------------------------------------------------------------ */

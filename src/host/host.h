@@ -22,8 +22,11 @@
 #define HOST_ADDRESSES_MAX 1024  /* held, usable or not; more are ignored and counted */
 #define HOST_USABLE_MAX 32       /* handed out; the first ones in order */
 
-/* A burst of kernel messages is read once, this long after its first one. */
+/* A burst of kernel messages is read once, this long after its first one; twice as long each time that it
+ * changed nothing for us, where bursts follow each other: containers start and stop. */
 #define HOST_SETTLE (500 * MSEC)
+#define HOST_SETTLE_MAX (2 * SEC)
+#define HOST_CALM (5 * SEC) /* so long after a burst the next one is a new beginning */
 
 /* What the others see. Sorted, so two equal states are equal byte by byte. */
 struct host_view {

@@ -290,3 +290,18 @@ void interfaces_view(const struct interfaces *t, struct host_view *out)
             out->addresses[out->count++] = c.list[i]->ip;
     }
 }
+
+/* ---- patience -------------------------------------------------------------------------------- */
+
+time_ns interfaces_settle(struct interfaces_patience *p, time_ns now)
+{
+    if (!p->settle || now - p->last >= HOST_CALM)
+        p->settle = HOST_SETTLE;
+    return p->settle;
+}
+
+void interfaces_settled(struct interfaces_patience *p, bool changed, time_ns now)
+{
+    p->settle = changed ? HOST_SETTLE : MIN(2 * p->settle, HOST_SETTLE_MAX);
+    p->last = now;
+}

@@ -64,6 +64,15 @@ enum interface_class interfaces_classify(const char *name, const char *kind, boo
 
 void interfaces_view(const struct interfaces *t, struct host_view *out);
 
+/* How long to look away when news begin. */
+struct interfaces_patience {
+    time_ns settle; /* 0: HOST_SETTLE */
+    time_ns last;   /* burst read */
+};
+
+time_ns interfaces_settle(struct interfaces_patience *p, time_ns now);
+void interfaces_settled(struct interfaces_patience *p, bool changed, time_ns now);
+
 /* One or more rtnetlink messages, as a read returned them; 4-byte aligned. Returns INTERFACES_*. */
 unsigned rtnl_apply(struct interfaces *t, struct span messages);
 /* The answer to "which way to that address?". */

@@ -224,6 +224,27 @@ static void limits_hold(void **state)
     interfaces_deinit(&f.t);
 }
 
+static void bursts_that_change_nothing_are_looked_at_less_often(void **state)
+{
+    (void)state;
+    struct interfaces_patience p = { 0 };
+    time_ns now = 100 * SEC;
+    int looks = 0;
+
+    assert_int_equal(interfaces_settle(&p, now), HOST_SETTLE); /* the first one is not made to wait */
+    for (time_ns end = now + 60 * SEC; now < end; looks++) {   /* something comes or goes all the time */
+        now += interfaces_settle(&p, now);
+        interfaces_settled(&p, false, now);
+    }
+    assert_in_range(looks, 30, 32);
+    assert_int_equal(interfaces_settle(&p, now), HOST_SETTLE_MAX);
+    interfaces_settled(&p, true, now += HOST_SETTLE_MAX); /* this one was about us */
+    assert_int_equal(interfaces_settle(&p, now), HOST_SETTLE);
+    interfaces_settled(&p, false, now);
+    assert_int_equal(interfaces_settle(&p, now + HOST_CALM - 1), 2 * HOST_SETTLE);
+    assert_int_equal(interfaces_settle(&p, now + HOST_CALM), HOST_SETTLE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -236,6 +257,7 @@ int main(void)
         cmocka_unit_test(unusable_and_repeated_addresses_are_not_shown),
         cmocka_unit_test(only_real_changes_are_changes),
         cmocka_unit_test(limits_hold),
+        cmocka_unit_test(bursts_that_change_nothing_are_looked_at_less_often),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

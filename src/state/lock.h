@@ -24,8 +24,8 @@ struct folder_lock {
 
 #define FOLDER_UNLOCKED ((struct folder_lock) { .fd = -1 })
 
-/* Locks the folder of this descriptor, which may be closed afterwards. 0, STATE_E_IN_USE, -errno; then *out is
- * FOLDER_UNLOCKED. */
+/* Locks the folder of this descriptor, which may be closed afterwards. 0, STATE_E_IN_USE, -errno; then *out
+ * is FOLDER_UNLOCKED. */
 NODISCARD int folder_lock(struct folder_lock *out, int directory);
 void folder_unlock(struct folder_lock *l); /* again is fine */
 /* Is the locked file still the one in the folder? If somebody removed it another process could lock another
