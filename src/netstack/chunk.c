@@ -5,10 +5,10 @@
 
 static const uint32_t class_bytes[CHUNK_CLASSES] = { 2048, 16384, 65536 };
 
-/* Free objects are kept, up to so many bytes of a size; fewer when none is in use. Without this a bulk
- * transfer gives memory back to the system and takes it again for every window. */
-#define KEPT_BYTES_BUSY (1u << 20)
-#define KEPT_BYTES_IDLE (128u << 10)
+/* Free objects are kept until netstack_trim: up to so many bytes of a size, or as many as are in use. A bulk
+ * transfer breathes by whole windows: one acknowledgement frees megabytes that the next write takes again,
+ * and whatever went back to the system meanwhile costs a page fault for each 4 KiB. */
+#define KEPT_BYTES (512u << 10)
 
 void *cache_alloc(struct object_cache *c)
 {
@@ -34,17 +34,22 @@ static void drop_one(struct object_cache *c)
     free(object);
 }
 
+static size_t may_keep(const struct object_cache *c)
+{
+    return MAX((size_t)KEPT_BYTES, c->used * c->bytes);
+}
+
 void cache_release(struct object_cache *c, void *object)
 {
     c->used--;
     memcpy(object, &c->free, sizeof(c->free));
     c->free = object;
     c->kept++;
-    while (c->kept * c->bytes > (c->used ? KEPT_BYTES_BUSY : KEPT_BYTES_IDLE))
+    while (c->kept * c->bytes > may_keep(c))
         drop_one(c);
 }
 
-void cache_deinit(struct object_cache *c)
+void cache_trim(struct object_cache *c)
 {
     while (c->free)
         drop_one(c);

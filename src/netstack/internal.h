@@ -172,7 +172,7 @@ struct object_cache {
 
 void *cache_alloc(struct object_cache *c); /* not zeroed; NULL: no memory */
 void cache_release(struct object_cache *c, void *object);
-void cache_deinit(struct object_cache *c);
+void cache_trim(struct object_cache *c); /* nothing free is kept */
 
 struct chunk *chunk_alloc(struct netstack *ns, size_t want); /* NULL: no memory, or the limit */
 void chunk_release(struct netstack *ns, struct chunk *c);

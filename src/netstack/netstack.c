@@ -114,6 +114,15 @@ int netstack_new(struct netstack **out, const struct netstack_config *config, ti
     return 0;
 }
 
+void netstack_trim(struct netstack *ns)
+{
+    for (int i = 0; i < CHUNK_CLASSES; i++)
+        cache_trim(&ns->chunk_cache[i]);
+    cache_trim(&ns->tx_cache);
+    cache_trim(&ns->rx_cache);
+    cache_trim(&ns->peer_cache);
+}
+
 void netstack_free(struct netstack *ns)
 {
     static const struct netstack_ops silent = { 0 };
@@ -130,11 +139,7 @@ void netstack_free(struct netstack *ns)
         if (ns->nodes[i])
             netstack_node_remove(ns, i);
     control_free(ns, ns->lent);
-    for (int i = 0; i < CHUNK_CLASSES; i++)
-        cache_deinit(&ns->chunk_cache[i]);
-    cache_deinit(&ns->tx_cache);
-    cache_deinit(&ns->rx_cache);
-    cache_deinit(&ns->peer_cache);
+    netstack_trim(ns);
     time_wait_deinit(ns);
     flow_table_deinit(&ns->flows);
     table_deinit(&ns->peers);

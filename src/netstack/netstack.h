@@ -144,6 +144,8 @@ struct netstack_config {
 /* The config is copied, what it points to is borrowed. -EINVAL: an unknown name or limit. */
 NODISCARD int netstack_new(struct netstack **out, const struct netstack_config *config, time_ns now);
 void netstack_free(struct netstack *ns); /* no callbacks; NULL is fine */
+/* Lets go of the free buffers that are kept for the next burst. For quiet times. */
+void netstack_trim(struct netstack *ns);
 
 /* A node may get its addresses later or change them (call again): connections of an address that is
  * gone end as REMOVED. 0, -ENOMEM, -EINVAL (index or count too large). */

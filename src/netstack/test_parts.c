@@ -314,6 +314,25 @@ static void small_writes_do_not_waste_memory(void **state)
     netstack_free(ns);
 }
 
+static void what_a_burst_freed_waits_for_the_next_one(void **state)
+{
+    (void)state;
+    struct object_cache c = { .bytes = 65536 };
+    void *held[100];
+
+    for (int i = 0; i < 100; i++)
+        assert_non_null(held[i] = cache_alloc(&c));
+    for (int i = 0; i < 50; i++)
+        cache_release(&c, held[i]);
+    assert_int_equal(c.kept, 50); /* as many as are in use */
+    for (int i = 50; i < 100; i++)
+        cache_release(&c, held[i]);
+    assert_in_range(c.kept * c.bytes, 256 << 10, 512 << 10);
+    cache_trim(&c);
+    assert_int_equal(c.kept, 0);
+    assert_null(c.free);
+}
+
 static void rates_allow_bursts_and_no_more(void **state)
 {
     (void)state;
@@ -336,6 +355,7 @@ int main(void)
         cmocka_unit_test(flows_are_found_until_removed),
         cmocka_unit_test(records_agree_with_a_byte_map),
         cmocka_unit_test(small_writes_do_not_waste_memory),
+        cmocka_unit_test(what_a_burst_freed_waits_for_the_next_one),
         cmocka_unit_test(rates_allow_bursts_and_no_more),
     };
 

@@ -1,14 +1,15 @@
 /* node/quiet.c - giving memory back after a burst
  *
- * Connections come and go by the thousand and leave holes in the heap, which the allocator keeps. The first
- * quiet time after many packets gives them back to the system: one look at the heap (milliseconds) per burst,
- * nothing at all for a shard that is idle, or that never stops being busy.
+ * Connections come and go by the thousand and leave holes in the heap, which the allocator keeps, and the
+ * stack keeps free buffers. The first quiet time after many packets gives both back to the system: one look
+ * at the heap (milliseconds) per burst, nothing at all for a shard that is idle, or that never stops being
+ * busy.
  */
 #include "node/internal.h"
 
 #include <malloc.h>
 
-#define QUIET_PACKETS 20000 /* in and out: fewer leave nothing worth looking for */
+#define QUIET_PACKETS 2000 /* in and out: fewer leave nothing worth looking for */
 #define QUIET_TIME (30 * SEC)
 
 static uint64_t packets(const struct node_shard *s)
@@ -23,10 +24,12 @@ static void on_timer(struct ev_timer *t, time_ns now)
 
     s->quiet_mark = packets(s);
     s->quiet_armed = busy;
-    if (busy)
+    if (busy) {
         ev_timer_set(t, now + QUIET_TIME);
-    else
+    } else {
+        netstack_trim(s->netstack);
         malloc_trim(0);
+    }
 }
 
 void quiet_init(struct node_shard *s)
