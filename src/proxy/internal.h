@@ -68,6 +68,7 @@ struct proxy_shard {
     uint8_t *h2_scratch;    /* H2_SCRATCH_BYTES for all HTTP/2 connections, made for the first */
     struct buf out;         /* heads that the step writes */
     struct buf text;        /* paths and lists being put together */
+    struct buf pending;     /* empty; for the next exchange that blocks */
     struct access_log access_log;
     int64_t date_second;
     char date[32];

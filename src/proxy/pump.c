@@ -27,6 +27,26 @@ static void advance(struct span **parts, size_t *count, size_t n)
         **parts = span_slice(**parts, n, (*parts)->len);
 }
 
+/* A transfer blocks and flows on many times a second, and needs memory for what did not fit only while it is
+ * blocked. One such buffer stays with the shard: from the system it would cost a page fault for each 4 KiB.
+ */
+static void take_spare(struct proxy_shard *shard, struct buf *pending)
+{
+    *pending = shard->pending;
+    buf_init(&shard->pending, PENDING_BYTES_MAX);
+}
+
+static void give_spare(struct proxy_shard *shard, struct buf *pending)
+{
+    if (shard->pending.data) {
+        buf_trim(pending);
+        return;
+    }
+    shard->pending = *pending;
+    buf_clear(&shard->pending);
+    buf_init(pending, PENDING_BYTES_MAX);
+}
+
 enum flow way_write(struct exchange *x, bool to_client, struct span *parts, size_t count)
 {
     struct way *w = to_client ? &x->out : &x->in;
@@ -43,6 +63,8 @@ enum flow way_write(struct exchange *x, bool to_client, struct span *parts, size
         else
             advance(&parts, &count, (size_t)n);
     }
+    if (count && !w->pending.data)
+        take_spare(x->conn->service->shard, &w->pending);
     for (; count; parts++, count--)
         if (buf_append(&w->pending, *parts))
             return failure(x, to_client);
@@ -66,7 +88,8 @@ enum flow way_flush(struct exchange *x, bool to_client)
         else
             buf_consume(&w->pending, (size_t)n);
     }
-    buf_trim(&w->pending);
+    if (!w->pending.len)
+        give_spare(x->conn->service->shard, &w->pending);
     return w->pending.len ? FLOW_BLOCKED : FLOW_DONE;
 }
 

@@ -30,6 +30,7 @@ int proxy_shard_new(struct proxy_shard **out, struct ev_loop *loop)
     list_init(&shard->spare_exchanges);
     list_init(&shard->spare_heads);
     buf_init(&shard->out, 3 * OUT_BYTES_MAX);
+    buf_init(&shard->pending, PENDING_BYTES_MAX);
     buf_init(&shard->text, 3 * OUT_BYTES_MAX); /* a path may triple when it is escaped */
     *out = shard;
     return 0;
@@ -55,6 +56,7 @@ void proxy_shard_free(struct proxy_shard *shard)
     tls_client_unref(shard->tls);
     buf_deinit(&shard->out);
     buf_deinit(&shard->text);
+    buf_deinit(&shard->pending);
     free(shard->in);
     free(shard->h2_scratch);
     free(shard);

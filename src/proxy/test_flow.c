@@ -736,6 +736,8 @@ static void a_client_that_does_not_read_stops_the_upstream(void **state)
     assert_int_equal(UP(0)->says.len, 0);
     got = buf_span(&CLIENT->got);
     assert_memory_equal(got.data + got.len - total, body, total);
+    assert_non_null(shard->pending.data); /* what it was blocked with serves the next one */
+    assert_int_equal(shard->pending.len, 0);
     free(body);
 }
 
