@@ -1,39 +1,49 @@
+/* Answers of our own */
 #include <stdio.h>
 
-#include "proxy/h2.h"
+#include "proxy/client.h"
 
-/* Answers of our own. */
+#define ALLOW "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"
+
+static void add(struct http_head *h, const char *name, struct span value, int *r)
+{
+    if (!*r)
+        *r = http_head_add(h, span_from_str(name), value);
+}
+
+static int make_head(struct exchange *x, int status, struct span location, size_t body_len)
+{
+    struct http_head *h = x->response;
+    int r = http_head_make_response(h, status, span_from_str(http_status_text(status)));
+    char length[24];
+
+    snprintf(length, sizeof(length), "%zu", body_len);
+    add(h, "Date", shard_date(x->conn->service->shard), &r);
+    if (location.len)
+        add(h, "Location", location, &r);
+    if (status == 405)
+        add(h, "Allow", span_from_str(ALLOW), &r);
+    if (body_len) {
+        add(h, "Content-Type", span_from_str("text/plain; charset=utf-8"), &r);
+        add(h, "X-Content-Type-Options", span_from_str("nosniff"), &r);
+    }
+    if (!x->keep || !x->client_minor)
+        add(h, "Connection", span_from_str(x->keep ? "keep-alive" : "close"), &r);
+    add(h, "Content-Length", span_from_str(length), &r);
+    return r;
+}
+
 enum flow answer(struct exchange *x, int status, struct span location, const char *sentence)
 {
-    struct buf *out = &x->conn->service->shard->out;
-    bool keep = x->keep && x->request_done && service_for_next(x->conn->service),
-         head = x->method_id == HTTP_METHOD_HEAD;
-    bool empty = status == 200 || !*sentence;
-    struct span date = shard_date(x->conn->service->shard), part;
-    int r;
+    char body[ANSWER_BYTES_MAX];
+    size_t len = status == 200 || !*sentence ? 0 : (size_t)snprintf(body, sizeof(body), "%s\n", sentence);
 
-    x->keep = keep;
+    must(x->response && len < sizeof(body));
+    x->keep = x->keep && x->request_done && service_for_next(x->conn->service);
     x->status = (uint16_t)status;
     x->state = EXCHANGE_REPLY;
-    if (x->conn->side)
-        return h2_answer(x, status, location, sentence);
-    buf_clear(out);
-    r = buf_printf(out, "HTTP/1.1 %d %s\r\nDate: %.*s\r\n", status, http_status_text(status), (int)date.len,
-                   (const char *)date.data);
-    if (!r && location.len)
-        r = buf_printf(out, "Location: %.*s\r\n", (int)location.len, (const char *)location.data);
-    if (!r && status == 405)
-        r = buf_append_str(out, "Allow: " ANSWER_ALLOW "\r\n");
-    if (!r && !empty)
-        r = buf_append_str(out, "Content-Type: " ANSWER_TYPE "\r\nX-Content-Type-Options: nosniff\r\n");
-    if (!r && (!keep || !x->client_minor))
-        r = buf_printf(out, "Connection: %s\r\n", keep ? "keep-alive" : "close");
-    if (!r)
-        r = buf_printf(out, "Content-Length: %zu\r\n\r\n", empty ? 0 : strlen(sentence) + 1);
-    if (!r && !empty && !head)
-        r = buf_printf(out, "%s\n", sentence);
-    if (r)
+    if (make_head(x, status, location, len))
         return FLOW_CLIENT_FAILED;
-    part = buf_span(out);
-    return way_write(x, true, &part, 1);
+    return x->conn->client->put_answer(x, x->response,
+                                       span_make(body, x->method_id == HTTP_METHOD_HEAD ? 0 : len));
 }

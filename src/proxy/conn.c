@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "proxy/client.h"
 #include "proxy/h2.h"
 
 void conn_ready(struct conn *c)
@@ -35,7 +36,7 @@ void conn_close(struct conn *c, bool abort, time_ns now)
         stream_abort(c->stream);
     else
         stream_close(c->stream);
-    if (!c->side) {
+    if (!c->client->multiplexed) {
         s->shard->connections--;
         s->counters.open--;
     }
@@ -125,7 +126,7 @@ static void next_request(struct conn *c, time_ns now)
 
 static void take_step(struct conn *c, enum step step, time_ns now)
 {
-    if (c->side && step != STEP_WAIT && step != STEP_AGAIN) {
+    if (c->client->multiplexed && step != STEP_WAIT && step != STEP_AGAIN) {
         conn_close(c, step == STEP_ABORT, now); /* a stream carries one request */
         return;
     }
@@ -236,6 +237,7 @@ struct conn *conn_new(struct proxy_service *service, const struct proxy_arrival 
     if (!c)
         return NULL;
     c->service = service;
+    c->client = &http1_client;
     c->arrival = *arrival;
     c->writable = true;
     ev_timer_init(&c->timer, service->shard->loop, on_timer);

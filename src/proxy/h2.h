@@ -5,9 +5,8 @@
  *             exchange, as with HTTP/1
  *
  * A stream is a connection with one request. Its exchange takes the same steps as one of HTTP/1; what differs
- * is how the head comes in and how the client's side is written: heads through h2_send_head and h2_answer,
- * body bytes through the struct stream as they are, without framing. Closing the stream ends the response,
- * aborting it resets it.
+ * is in http2_client (client.h). Body bytes go through the struct stream as they are, without framing.
+ * Closing the stream ends the response, aborting it resets it.
  *
  * Bytes: request bodies wait in the side's `body`, at most the stream's window (H2_SERVER_WINDOW_BYTES_MAX),
  * and the client may send more only as the upstream takes them. Response bytes wait in the exchange's way, as
@@ -30,18 +29,5 @@ void h2_timeout(struct conn *c, time_ns now);
 void h2_drain(struct conn *c);
 /* With all streams, at once; part of conn_close. */
 void h2_free(struct h2_link *link, time_ns now);
-
-/* ---- one stream, from its exchange's side ----------------------------------------- */
-
-/* The head into x->request: 0, an enum http1_fault, -errno. */
-int h2_take_head(struct exchange *x);
-/* The next piece of the request's body, as http1_next tells it; bytes until h2_taken. */
-void h2_next(struct conn *c, struct http1_event *ev);
-void h2_taken(struct conn *c, const struct http1_event *ev);
-enum flow h2_send_head(struct exchange *x, const struct http_head *h);
-/* To be sent when the body is complete. `t` is taken over and *t set to NULL. */
-void h2_keep_trailers(struct exchange *x, const struct http_head *t);
-/* The whole answer. `location` may be empty. */
-enum flow h2_answer(struct exchange *x, int status, struct span location, const char *sentence);
 
 #endif

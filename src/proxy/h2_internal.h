@@ -1,9 +1,10 @@
-/* proxy/h2_internal.h - between h2.c and h2_stream.c */
+/* proxy/h2_internal.h - between h2.c, h2_stream.c and h2_head.c */
 #ifndef MANYTAILS_PROXY_H2_INTERNAL_H
 #define MANYTAILS_PROXY_H2_INTERNAL_H
 
 #include <stdio.h>
 
+#include "proxy/client.h"
 #include "proxy/h2.h"
 
 /* One HTTP/2 connection. */
@@ -34,5 +35,14 @@ struct h2_side {
 struct h2_side *h2_side_new(struct h2_link *link, const struct h2_server_request *q, time_ns now);
 /* It closes, and is in no list any more. */
 void h2_side_gone(struct h2_side *side);
+
+/* ---- h2_head.c --------------------------------------------------------------------- */
+
+/* Into h, as HTTP/1 would have it: 0, an enum http1_fault, -errno. `text` is used on the way. */
+NODISCARD int h2_head_from_request(struct http_head *h, const struct h2_server_request *q, struct buf *text);
+/* Names in lower case, into shard->out; what belongs to an HTTP/1 connection stays behind. Their count, or
+ * -ENOMEM. */
+ssize_t h2_head_to_headers(struct proxy_shard *shard, const struct http_head *h,
+                           struct h2_header out[HTTP_FIELDS_MAX]);
 
 #endif

@@ -195,8 +195,9 @@ struct conn {
     struct proxy_service *service;
     struct stream *stream;
     struct exchange *x;
-    struct h2_link *h2;   /* an HTTP/2 connection */
-    struct h2_side *side; /* one stream of such a connection, which `stream` is */
+    const struct client_ops *client; /* how it speaks: client.h */
+    struct h2_link *h2;              /* an HTTP/2 connection */
+    struct h2_side *side;            /* one stream of such a connection, which `stream` is */
     struct ev_timer timer;
     time_ns deadline; /* TIME_NEVER: none. The timer may run out earlier and looks here */
     struct proxy_arrival arrival;
@@ -217,7 +218,8 @@ void conn_run(struct ev_task *task, time_ns now);
 /* Between two requests: it is another service's connection from now on. */
 void conn_move(struct conn *c, struct proxy_service *to);
 
-/* ---- exchange.c: one request and its response ------------------------------------------------ */
+/* ---- exchange.c: one request and its response; its steps are in steps.h
+ * ------------------------------------------------ */
 
 /* Name; what may be assumed. */
 #define EXCHANGE_STATES(X)                                               \
@@ -344,7 +346,8 @@ bool header_is_reserved(struct span name);
 struct span header_host_part(struct span host, struct span *port);
 void trailers_filter(struct http_head *trailers);
 
-/* ---- pump.c: moving bytes -------------------------------------------------------------------------- */
+/* ---- pump.c, way.c: moving bytes --------------------------------------------------------------------------
+ */
 
 enum flow {
     FLOW_BLOCKED, /* nothing to do before the next event */
@@ -358,7 +361,8 @@ enum flow {
 
 enum flow pump_request(struct exchange *x, int *fault);
 enum flow pump_response(struct exchange *x);
-enum flow pump_tunnel(struct exchange *x);
+/* Which failure it is; the upstream's is told in x->why. */
+enum flow way_failure(struct exchange *x, bool to_client);
 /* Writes what is pending: FLOW_DONE, FLOW_BLOCKED or a failure. */
 enum flow way_flush(struct exchange *x, bool to_client);
 /* Writes the parts, keeps as pending what is not taken: FLOW_DONE, FLOW_BLOCKED or a failure. */
@@ -375,8 +379,7 @@ void count_failure(struct backend *b, const char *why, time_ns now);
 
 /* ---- answer.c: answers of our own ---------------------------------------------------- */
 
-#define ANSWER_ALLOW "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"
-#define ANSWER_TYPE "text/plain; charset=utf-8"
+#define ANSWER_BYTES_MAX 256 /* of its body */
 
 /* Queues it: the exchange is in EXCHANGE_REPLY afterwards. FLOW_CLIENT_FAILED: it could not be sent. */
 enum flow answer(struct exchange *x, int status, struct span location, const char *sentence);

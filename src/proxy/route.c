@@ -35,9 +35,21 @@ static int answer_asterisk(struct routing *r)
     return span_equal_str(r->path, "*") ? 200 : 0;
 }
 
-/* 301 would turn a POST into a GET. */
-static int redirect_status(const struct routing *r)
+/* To what shard->text says, and the query; `e`: whether that could be written. */
+static int redirect(struct routing *r, int e)
 {
+    struct buf *out = &r->service->shard->text;
+
+    if (!e && r->has_query)
+        e = buf_append_str(out, "?");
+    if (!e)
+        e = path_append_query(r->query, out);
+    if (e)
+        return 400;
+    if (out->len > HTTP_HEAD_BYTES_MAX) /* no client would send it back */
+        return 414;
+    r->location = buf_span(out);
+    /* 301 would turn a POST into a GET. */
     return r->x->method_id == HTTP_METHOD_GET || r->x->method_id == HTTP_METHOD_HEAD ? 301 : 308;
 }
 
@@ -57,31 +69,17 @@ static int redirect_to_https(struct routing *r)
         return 503;
     buf_clear(out);
     e = buf_printf(out, "https://%s", host);
-    if (!e)
-        e = path_append_joined(SPAN_NONE, r->path, out);
-    if (!e && r->has_query)
-        e = buf_append_str(out, "?");
-    if (!e)
-        e = path_append_query(r->query, out);
-    r->location = buf_span(out);
-    return e ? 400 : redirect_status(r);
+    return redirect(r, e ? e : path_append_joined(SPAN_NONE, r->path, out));
 }
 
 static int redirect_unclean(struct routing *r)
 {
     struct buf *out = &r->service->shard->text;
-    int e;
 
     if (!r->service->clean_paths || path_is_clean(r->path))
         return 0;
     buf_clear(out);
-    e = path_append_cleaned(r->path, out);
-    if (!e && r->has_query)
-        e = buf_append_str(out, "?");
-    if (!e)
-        e = path_append_query(r->query, out);
-    r->location = buf_span(out);
-    return e ? 400 : redirect_status(r);
+    return redirect(r, path_append_cleaned(r->path, out));
 }
 
 static void notice_segment(struct routing *r, const char *prefix)

@@ -712,6 +712,22 @@ static void unclean_paths_are_redirected(void **state)
     assert_int_equal(dialled, 0);
 }
 
+/* Escaping makes three bytes of one: what it would ask for is longer than a head may be. */
+static void a_redirect_that_no_client_could_follow_is_not_sent(void **state)
+{
+    static char text[32 << 10];
+    int n = snprintf(text, sizeof(text), "GET //");
+
+    (void)state;
+    memset(text + n, '{', 20000);
+    snprintf(text + n + 20000, sizeof(text) - (size_t)n - 20000, " HTTP/1.1\r\nHost: x\r\n\r\n");
+    start();
+    says(CLIENT, text);
+    assert_non_null(strstr(heard(CLIENT), "HTTP/1.1 414 "));
+    says(CLIENT, "GET //b HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_non_null(strstr(heard(CLIENT), "HTTP/1.1 301 "));
+}
+
 /* ---- back-pressure ------------------------------------------------------------------------------ */
 
 static void a_client_that_does_not_read_stops_the_upstream(void **state)
@@ -948,6 +964,7 @@ int main(void)
         T(heads_above_the_limit_are_431),
         T(options_of_the_server_is_answered_here),
         T(unclean_paths_are_redirected),
+        T(a_redirect_that_no_client_could_follow_is_not_sent),
         T(a_client_that_does_not_read_stops_the_upstream),
         T(an_upstream_that_does_not_read_stops_the_client),
         T(a_head_that_takes_too_long_is_408),
