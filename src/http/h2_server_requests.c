@@ -122,7 +122,7 @@ void h2_server_watch_requests(nghttp2_session_callbacks *cb)
 /* The owner keeps up: the client may send more ahead, as far as all streams together allow. */
 static void grow_window(struct h2_server *s, struct h2_request *q)
 {
-    if (q->unconsumed || q->taken < q->window || q->window >= H2_SERVER_WINDOW_BYTES_MAX ||
+    if (q->unconsumed || q->taken < q->window || 2 * q->window > H2_SERVER_WINDOW_BYTES_MAX ||
         s->extra + q->window > H2_SERVER_WINDOW_EXTRA_BYTES)
         return;
     if (nghttp2_session_set_local_window_size(s->session, NGHTTP2_FLAG_NONE, (int32_t)q->id,

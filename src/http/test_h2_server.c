@@ -654,6 +654,26 @@ static void bodies_that_nobody_takes_do_not_stop_the_others(void **state)
     assert_true(window >= H2_SERVER_WINDOW_BYTES_MAX / 2); /* it kept up, so it was given more */
 }
 
+/* Whoever holds bodies needs room for this and no more. */
+static void no_window_grows_above_its_limit(void **state)
+{
+    (void)state;
+    static uint8_t chunk[16384];
+    struct frame f;
+    size_t window = 65535;
+
+    greet();
+    assert_int_equal(request(1, "POST", false), 0);
+    for (size_t sent = 0; sent < 8u << 20; sent += sizeof(chunk)) {
+        assert_int_equal(feed_frame(DATA, 0, 1, SPAN_OF(chunk)), 0);
+        window -= sizeof(chunk);
+        while (next_frame_of(WINDOW_UPDATE, &f))
+            window += f.stream == 1 ? load_be32(f.payload.data) : 0;
+        assert_true(window <= H2_SERVER_WINDOW_BYTES_MAX);
+    }
+    assert_true(window >= H2_SERVER_WINDOW_BYTES_MAX / 2);
+}
+
 static void a_client_that_ignores_the_window_is_refused(void **state)
 {
     (void)state;
@@ -1018,6 +1038,7 @@ int main(void)
         T(a_stopped_stream_does_not_stop_the_others),
         T(streams_are_served_in_turns),
         T(bodies_that_nobody_takes_do_not_stop_the_others),
+        T(no_window_grows_above_its_limit),
         T(a_client_that_ignores_the_window_is_refused),
         T(bytes_of_a_request_given_up_do_not_eat_the_connections_window),
         T(the_client_may_take_a_request_back),
