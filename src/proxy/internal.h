@@ -87,7 +87,8 @@ struct backend {
     bool insecure_https, weak_ciphers;
     uint32_t idle_max, open_max, queue_max; /* open_max 0: no limit but that of clients */
     time_ns connect_timeout, idle_timeout, queue_timeout, keep_alive;
-    struct list idle; /* upstreams, the latest used last */
+    time_ns burst_timeout; /* of idle ones above idle_max */
+    struct list idle;      /* upstreams, the latest used last */
     size_t idle_count, open_count;
     struct list queue; /* exchanges that wait for a connection, the first of them first */
     size_t queued;

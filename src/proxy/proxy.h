@@ -27,6 +27,7 @@
 #define PROXY_IDLE_UPSTREAMS_MAX 1024     /* idle upstream connections per shard, the oldest goes first */
 #define PROXY_IDLE_PER_SERVICE_DEFAULT 64 /* of them for one service */
 #define PROXY_IDLE_UPSTREAM_TIMEOUT (60 * SEC)
+#define PROXY_IDLE_BURST_TIMEOUT (1 * SEC)         /* of those above the number of a service */
 #define PROXY_IDLE_DOWNSTREAM_TIMEOUT (5 * MINUTE) /* kept-alive connection without a request */
 #define PROXY_HEAD_TIMEOUT (60 * SEC)              /* a TLS handshake; first byte of a head to its last */
 #define PROXY_CONNECT_TIMEOUT (10 * SEC)

@@ -568,21 +568,6 @@ static void an_idle_connection_that_closes_leaves_the_pool(void **state)
     assert_int_equal(proxy_shard_idle_upstreams(shard), 0);
 }
 
-static void the_pool_of_a_service_has_a_limit(void **state)
-{
-    (void)state;
-    struct proxy_service_config c = default_config();
-
-    c.idle_upstreams_max = 2;
-    start_with(&c);
-    for (int i = 0; i < 4; i++)
-        says(client_connects(), GET);
-    for (int i = 0; i < 4; i++)
-        says(UP(i), OK);
-    assert_int_equal(proxy_shard_idle_upstreams(shard), 2);
-    assert_true(UP(0)->ended && UP(1)->ended && !UP(2)->ended && !UP(3)->ended);
-}
-
 /* ---- trouble on the client's side ----------------------------------------------------------- */
 
 static void a_client_that_leaves_cancels_its_upstream(void **state)
@@ -955,7 +940,6 @@ int main(void)
         T(a_post_on_a_dead_connection_does_not_go_out_again),
         T(a_body_is_never_sent_twice),
         T(an_idle_connection_that_closes_leaves_the_pool),
-        T(the_pool_of_a_service_has_a_limit),
         T(a_client_that_leaves_cancels_its_upstream),
         T(a_client_that_leaves_in_its_body_cancels_its_upstream),
         T(a_client_may_close_its_side_and_wait),

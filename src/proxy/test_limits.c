@@ -204,6 +204,45 @@ static void idle_connections_go_after_their_time(void **state)
     assert_int_equal(dialled, 2);
 }
 
+/* Four at once, where two connections may be kept. */
+static void burst(int clients_there)
+{
+    for (int i = clients_there; i < 4; i++)
+        client_connects();
+    for (int i = 0; i < 4; i++)
+        says(&clients[i], GET);
+    for (int i = 0; i < 4; i++)
+        says(UP(i), OK);
+}
+
+static void a_burst_finds_the_connections_of_the_one_before(void **state)
+{
+    (void)state;
+    struct proxy_service_config c = default_config();
+
+    c.idle_upstreams_max = 2;
+    start_with(&c);
+    service->backend.burst_timeout = MINUTE;
+    burst(0);
+    burst(4);
+    assert_int_equal(proxy_shard_idle_upstreams(shard), 4);
+    assert_int_equal(dialled, 4);
+}
+
+static void what_a_burst_leaves_goes_before_the_others(void **state)
+{
+    (void)state;
+    struct proxy_service_config c = default_config();
+
+    c.idle_upstreams_max = 2;
+    start_with(&c);
+    service->backend.burst_timeout = MSEC;
+    burst(0);
+    wait_for(&UP(1)->ended);
+    assert_true(UP(0)->ended && !UP(2)->ended && !UP(3)->ended);
+    assert_int_equal(proxy_shard_idle_upstreams(shard), 2);
+}
+
 /* A TLS handshake that never ends counts as connecting. */
 static void an_upstream_that_does_not_connect_in_time_is_502(void **state)
 {
@@ -252,6 +291,8 @@ int main(void)
         T(ending_a_service_ends_those_who_wait),
         T(two_connections_serve_two_at_once),
         T(idle_connections_go_after_their_time),
+        T(a_burst_finds_the_connections_of_the_one_before),
+        T(what_a_burst_leaves_goes_before_the_others),
         T(an_upstream_that_does_not_connect_in_time_is_502),
         T(a_plain_address_is_taken_for_http),
     };

@@ -160,14 +160,23 @@ static int open_fresh(struct exchange *x, struct backend *b)
 
 /* ---- the pool ------------------------------------------------------------------------ */
 
+/* When the longest idle one has to go. A burst finds again what it has opened a moment ago; what nobody
+ * needed since then, and is more than the service may keep, is of no use. */
+static time_ns oldest_goes(const struct backend *b, const struct upstream *oldest)
+{
+    return oldest->idle_since +
+           (b->idle_count > b->idle_max ? MIN(b->idle_timeout, b->burst_timeout) : b->idle_timeout);
+}
+
 static void arm(struct backend *b)
 {
     struct upstream *oldest = LIST_FIRST(&b->idle, struct upstream, link);
+    time_ns at = oldest ? oldest_goes(b, oldest) : TIME_NEVER;
 
     if (!oldest)
         ev_timer_stop(&b->idle_timer);
-    else if (!ev_timer_running(&b->idle_timer)) /* it may be early: then it is set again when it runs out */
-        ev_timer_set(&b->idle_timer, oldest->idle_since + b->idle_timeout);
+    else if (!ev_timer_running(&b->idle_timer) || b->idle_timer.at > at)
+        ev_timer_set(&b->idle_timer, at); /* else it may be early: then it is set again when it runs out */
 }
 
 static void on_idle_timer(struct ev_timer *t, time_ns now)
@@ -175,7 +184,7 @@ static void on_idle_timer(struct ev_timer *t, time_ns now)
     struct backend *b = CONTAINER_OF(t, struct backend, idle_timer);
     struct upstream *u;
 
-    while ((u = LIST_FIRST(&b->idle, struct upstream, link)) && u->idle_since + b->idle_timeout <= now)
+    while ((u = LIST_FIRST(&b->idle, struct upstream, link)) && oldest_goes(b, u) <= now)
         upstream_free(u, false);
     arm(b);
 }
@@ -183,6 +192,7 @@ static void on_idle_timer(struct ev_timer *t, time_ns now)
 void backend_init(struct backend *b, struct proxy_service *service)
 {
     b->service = service;
+    b->burst_timeout = PROXY_IDLE_BURST_TIMEOUT;
     list_init(&b->idle);
     list_init(&b->queue);
     ev_timer_init(&b->idle_timer, service->shard->loop, on_idle_timer);
@@ -262,10 +272,11 @@ static void keep(struct upstream *u, time_ns now)
     list_push_back(&shard->idle, &u->age_link);
     b->idle_count++;
     shard->idle_count++;
-    if (b->idle_count > b->idle_max)
-        upstream_free(LIST_FIRST(&b->idle, struct upstream, link), false);
     if (shard->idle_count > PROXY_IDLE_UPSTREAMS_MAX)
-        upstream_free(LIST_FIRST(&shard->idle, struct upstream, age_link), false);
+        upstream_free(b->idle_count > b->idle_max /* its burst is not for others to pay */
+                          ? LIST_FIRST(&b->idle, struct upstream, link)
+                          : LIST_FIRST(&shard->idle, struct upstream, age_link),
+                      false);
     arm(b);
 }
 
