@@ -49,15 +49,33 @@ static int add_resolved(struct sandbox_folders *f, char *path, enum sandbox_righ
     return 0;
 }
 
-/* What is not there (yet) is kept as it is written: for a reload that must know that it would be needed. */
+/* Where it is when links are followed. The end of it that is not there (yet) stays as it is written:
+ * systemd's /var/lib/manytails is a link, and a service's folder in it is made when the service is. */
+static char *resolve(const char *path)
+{
+    char *head = text_dup(span_from_str(path)), *found = NULL, *slash, *out = NULL;
+
+    if (!head)
+        return NULL;
+    while (!(found = realpath(head, NULL)) && (slash = strrchr(head, '/')) && slash != head)
+        *slash = 0;
+    if (!found)
+        out = text_dup(span_from_str(path));
+    else if (asprintf(&out, "%s%s", found, path + strlen(head)) < 0)
+        out = NULL;
+    free(found);
+    free(head);
+    return out;
+}
+
+/* What is not there is kept too: for a reload that must know that it would be needed. */
 int sandbox_folders_add(struct sandbox_folders *f, const char *path, enum sandbox_right right)
 {
-    char *resolved = path && *path ? realpath(path, NULL) : NULL;
+    char *resolved;
 
     if (!path || !*path)
         return 0;
-    if (!resolved)
-        resolved = text_dup(span_from_str(path));
+    resolved = resolve(path);
     return resolved ? add_resolved(f, resolved, right) : -ENOMEM;
 }
 

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -297,6 +298,27 @@ static void a_service_beside_the_others_can_be_added_by_a_reload(void **state)
     sandbox_folders_free(wanted);
 }
 
+/* As systemd's StateDirectory= with DynamicUser= is. */
+static void a_service_can_be_added_below_a_link_to_the_folder_of_all(void **state)
+{
+    char link[192], late[256];
+    struct config_service service = { .state_directory = late };
+    struct config before = { .base_directory = link },
+                  after = { .base_directory = link, .services = &service, .service_count = 1 };
+    struct sandbox_folders *allowed, *wanted;
+
+    (void)state;
+    snprintf(link, sizeof(link), "%s/link", w.home);
+    snprintf(late, sizeof(late), "%s/late", link);
+    assert_int_equal(symlink(w.other, link), 0);
+    allowed = sandbox_folders_of(&before, false);
+    wanted = sandbox_folders_of(&after, false);
+    assert_true(allowed && wanted);
+    assert_null(sandbox_folders_missing(allowed, wanted));
+    sandbox_folders_free(allowed);
+    sandbox_folders_free(wanted);
+}
+
 static void a_folder_of_everybody_is_not_opened_for_one_service(void **state)
 {
     struct sandbox_folders *allowed = folders_of_state("/var/lib/web"),
@@ -332,6 +354,79 @@ static void a_folder_that_may_be_read_may_not_be_written(void **state)
     sandbox_folders_free(wanted);
 }
 
+/* The user that the process takes itself for; the real one unless a test says otherwise. */
+static uid_t pretended;
+
+uid_t geteuid(void)
+{
+    return pretended ? pretended : (uid_t)syscall(SYS_geteuid);
+}
+
+static void a_folder_of_somebody_else_is_not_opened_for_one_service(void **state)
+{
+    char deep[256], web[300], git[300];
+    struct sandbox_folders *allowed, *wanted;
+
+    (void)state;
+    snprintf(deep, sizeof(deep), "%s/tails", w.other);
+    snprintf(web, sizeof(web), "%s/web", deep);
+    snprintf(git, sizeof(git), "%s/git", deep);
+    assert_int_equal(mkdir(deep, 0700), 0);
+    pretended = geteuid() + 1;
+    allowed = folders_of_state(web);
+    wanted = folders_of_state(git);
+    pretended = 0;
+    assert_string_equal(sandbox_folders_missing(allowed, wanted), git);
+    sandbox_folders_free(allowed);
+    sandbox_folders_free(wanted);
+}
+
+static void every_file_that_a_service_names_may_be_read(void **state)
+{
+    char header[256];
+    char *headers[] = { header };
+    struct sandbox_folders *wanted = calloc(1, sizeof(*wanted));
+    struct config_service services[] = {
+        { .certificate_file = w.secret },
+        { .key_file = w.secret },
+        { .auth_key_path = w.secret },
+        { .upstream_header_files = { .items = headers, .count = 1 } },
+    };
+
+    (void)state;
+    snprintf(header, sizeof(header), "Authorization: %s", w.secret);
+    assert_int_equal(sandbox_folders_add(wanted, w.other, SANDBOX_READ), 0);
+    for (size_t i = 0; i < COUNT_OF(services); i++) {
+        struct config config = { .services = &services[i], .service_count = 1 };
+        struct sandbox_folders *allowed = sandbox_folders_of(&config, false);
+
+        assert_non_null(allowed);
+        assert_null(sandbox_folders_missing(allowed, wanted));
+        sandbox_folders_free(allowed);
+    }
+    sandbox_folders_free(wanted);
+}
+
+/* From the sixth version of Landlock on, files alone fence signals in; the filter of system calls does
+ * everywhere. */
+static void the_fence_of_files_keeps_signals_in_where_the_kernel_can(void **state)
+{
+    struct sandbox_folders *f = folders_with(w.certificate);
+    pid_t child = fork();
+    int status = 0;
+
+    (void)state;
+    if (child == 0) {
+        int version = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ? -1 : sandbox_files_enter(f);
+
+        _exit(version <= 0 ? 255 : signal_the_parent() == (version >= 6 ? EPERM : 0) ? 0 : 1);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    sandbox_folders_free(f);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -341,9 +436,13 @@ int main(void)
         T(a_certificate_behind_a_link_allows_both_folders),
         T(a_reload_that_needs_another_folder_is_told_which),
         T(a_service_beside_the_others_can_be_added_by_a_reload),
+        T(a_service_can_be_added_below_a_link_to_the_folder_of_all),
         T(a_folder_of_everybody_is_not_opened_for_one_service),
         T(a_folder_that_is_not_there_is_missing_too),
         T(a_folder_that_may_be_read_may_not_be_written),
+        T(a_folder_of_somebody_else_is_not_opened_for_one_service),
+        T(every_file_that_a_service_names_may_be_read),
+        T(the_fence_of_files_keeps_signals_in_where_the_kernel_can),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
