@@ -54,6 +54,15 @@ static void what_costs_most_comes_first(void **state)
     assert_string_equal(now.rows[0].part, "control");
 }
 
+static void of_equal_cost_the_one_with_more_requests_comes_first(void **state)
+{
+    (void)state;
+    sample(&before, 0, 100, 100, 0);
+    sample(&now, SEC, 100, 100, 5);
+    top_sample_rates(&now, &before);
+    assert_string_equal(now.rows[0].name, "a"); /* "(shared)" and "b" had none */
+}
+
 static void without_an_earlier_sample_the_rates_are_since_the_start(void **state)
 {
     (void)state;
@@ -64,14 +73,22 @@ static void without_an_earlier_sample_the_rates_are_since_the_start(void **state
     assert_true(now.wakeup_rate == 3.0);
 }
 
-static void a_service_that_began_anew_has_no_negative_rate(void **state)
+static const struct top_row *row_of(const struct top_sample *s, const char *name)
+{
+    for (size_t i = 0; i < s->count; i++)
+        if (strcmp(s->rows[i].name, name) == 0)
+            return &s->rows[i];
+    return NULL;
+}
+
+static void a_service_that_began_anew_counts_from_nothing(void **state)
 {
     (void)state;
     sample(&before, 0, 5000000, 0, 900);
-    sample(&now, SEC, 10, 0, 30);
+    sample(&now, SEC, 500000, 0, 30);
     top_sample_rates(&now, &before);
-    for (size_t i = 0; i < now.count; i++)
-        assert_true(now.rows[i].cpu >= 0 && now.rows[i].rps >= 0);
+    assert_true(row_of(&now, "a")->cpu > 0.499 && row_of(&now, "a")->cpu < 0.501);
+    assert_true(row_of(&now, "a")->rps == 30.0);
 }
 
 /* Characters of the longest line. */
@@ -154,8 +171,9 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         T(what_costs_most_comes_first),
+        T(of_equal_cost_the_one_with_more_requests_comes_first),
         T(without_an_earlier_sample_the_rates_are_since_the_start),
-        T(a_service_that_began_anew_has_no_negative_rate),
+        T(a_service_that_began_anew_counts_from_nothing),
         T(no_line_is_wider_than_the_terminal),
         T(eighty_columns_are_enough_for_every_column),
         T(a_small_terminal_shows_the_first_rows),

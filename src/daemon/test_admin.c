@@ -257,6 +257,55 @@ static void a_bad_file_changes_nothing_and_every_problem_is_told(void **state)
     json_free(root);
 }
 
+static void who_is_stopping_does_not_reload(void **state)
+{
+    struct world *w = *state;
+    struct asker a;
+    struct json *root;
+    bool ok = true;
+
+    world_write(w, FILE_WEB);
+    load_file(w);
+    w->d.stopping = true;
+    ask_begin(&a, w, "reload");
+    root = ask_end(&a, w);
+    w->d.stopping = false;
+    assert_int_equal(json_get_bool(member(root, "reload"), "ok", &ok), JSON_GOT);
+    assert_false(ok);
+    world_expect_silence(w);
+    json_free(root);
+}
+
+/* Another identity is another node, whose connections do not go over. */
+static void a_trial_says_which_service_loses_its_connections(void **state)
+{
+    static const struct {
+        const char *after;
+        bool cuts;
+    } rows[] = {
+        { "services:\n- {name: web, upstream: 'http://b', plaintext: true}\n", false },
+        { "services:\n- {name: web, upstream: 'http://a', plaintext: true, ephemeral: true}\n", true },
+    };
+    struct world *w = *state;
+
+    world_write(w, FILE_WEB);
+    load_file(w);
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct asker a;
+        struct json *root;
+        bool cuts = !rows[i].cuts;
+
+        world_write(w, rows[i].after);
+        ask_begin(&a, w, "reload --dry-run");
+        root = ask_end(&a, w);
+        assert_int_equal(json_get_bool(json_array_at(member(member(root, "reload"), "services"), 0),
+                                       "cutsConnections", &cuts),
+                         JSON_GOT);
+        assert_int_equal(cuts, rows[i].cuts);
+        json_free(root);
+    }
+}
+
 static void sixteen_askers_are_served_and_the_next_is_turned_away(void **state)
 {
     struct world *w = *state;
@@ -289,6 +338,8 @@ int main(void)
         TEST(an_unknown_command_is_refused),
         TEST(a_status_has_the_services_in_order_and_what_each_shard_said),
         TEST(a_service_without_a_node_is_in_the_status_with_its_reason),
+        TEST(who_is_stopping_does_not_reload),
+        TEST(a_trial_says_which_service_loses_its_connections),
         TEST(a_reload_answers_when_the_shards_have_changed_what_they_can),
         TEST(a_dry_run_tells_and_changes_nothing),
         TEST(a_bad_file_changes_nothing_and_every_problem_is_told),

@@ -1,6 +1,9 @@
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -31,26 +34,40 @@ static void on_question(void *owner, struct ev_letter *base, time_ns now)
     letter_free(l);
 }
 
+/* At a port that is free: asked for, and given back. Somebody else may take it in between. */
+static int open_scrape(void)
+{
+    int r = -EADDRINUSE;
+
+    for (int i = 0; i < 100 && r == -EADDRINUSE; i++) {
+        struct ip_port at = { .port = 0 };
+        int fd;
+
+        scrape_close(&w.d);
+        free(w.config.prometheus_address);
+        w.config.prometheus_address = NULL;
+        if (!ip_parse(span_from_str("127.0.0.1"), &at.ip) || ev_tcp_listen(&at, &fd, &at.port))
+            return -1;
+        ev_close(&fd);
+        w.at = at;
+        if (asprintf(&w.config.prometheus_address, "127.0.0.1:%u", at.port) < 0)
+            return -1;
+        r = scrape_open(&w.d, &w.config);
+    }
+    return r;
+}
+
 static int set_up(void **state)
 {
-    struct ip_port at = { .port = 0 };
-    int fd;
-
     (void)state;
     w = (struct world) { .fd = -1, .d = { .shards = w.shards, .shard_count = 2 } };
     services_init(&w.d);
-    /* A port that is free: asked for, given back. */
-    if (ev_loop_new(&w.d.loop) || !ip_parse(span_from_str("127.0.0.1"), &at.ip) ||
-        ev_tcp_listen(&at, &fd, &at.port))
+    if (ev_loop_new(&w.d.loop))
         return -1;
-    ev_close(&fd);
-    w.at = at;
     for (int i = 0; i < 2; i++)
         if (ev_mailbox_new(&w.shards[i].mailbox, w.d.loop, on_question, &w.shards[i]))
             return -1;
-    if (asprintf(&w.config.prometheus_address, "127.0.0.1:%u", at.port) < 0)
-        return -1;
-    return scrape_open(&w.d, &w.config);
+    return open_scrape();
 }
 
 static int tear_down(void **state)
@@ -226,6 +243,96 @@ static void clients_beyond_the_limit_are_turned_away(void **state)
         ev_close(&fds[i]);
 }
 
+/* The loop's clock, and what a test adds to it. */
+static time_ns gain;
+
+int clock_gettime(clockid_t clock, struct timespec *t)
+{
+    long r = syscall(SYS_clock_gettime, clock, t);
+
+    if (clock == CLOCK_MONOTONIC)
+        t->tv_sec += gain / SEC;
+    return (int)r;
+}
+
+static void a_client_that_asks_nothing_is_cut_and_counted(void **state)
+{
+    (void)state;
+    assert_int_equal(ev_tcp_connect(&w.at, &w.fd), 0);
+    turn();
+    gain += 60 * SEC;
+    hear();
+    assert_int_equal(w.len, 0);
+    ev_close(&w.fd);
+    w.ended = false;
+    ask("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    answer_for(0);
+    answer_for(1);
+    assert_non_null(strstr(hear(), "\nmanytails_scrapes_cut_total 1\n"));
+}
+
+static void a_second_request_is_not_answered(void **state)
+{
+    uint64_t first;
+
+    (void)state;
+    ask("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    while (!w.asked[0] || !w.asked[1])
+        turn();
+    first = w.asked[0];
+    send_text("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    for (int i = 0; i < 5; i++)
+        turn();
+    assert_int_equal(w.asked[0], first);
+    answer_for(0);
+    answer_for(1);
+    assert_non_null(strstr(hear(), " 200 OK"));
+    assert_null(strstr(w.answer + 1, "HTTP/1.1"));
+}
+
+static uint64_t open_descriptors(void)
+{
+    DIR *folder = opendir("/proc/self/fd");
+    uint64_t n = 0;
+
+    assert_non_null(folder);
+    while (readdir(folder))
+        n++;
+    closedir(folder);
+    return n - 3; /* ".", ".." and the folder itself */
+}
+
+static double value_of(const char *name)
+{
+    char line[80];
+    const char *at;
+
+    snprintf(line, sizeof(line), "\n%s ", name);
+    at = strstr(w.answer, line);
+    assert_non_null(at);
+    return strtod(at + strlen(line), NULL);
+}
+
+static void what_the_process_says_of_itself_is_so(void **state)
+{
+    uint64_t descriptors;
+    double began;
+
+    (void)state;
+    w.d.started_at = ev_clock() - 3600 * SEC;
+    began = (double)ev_wall_clock() / (double)SEC - 3600;
+    ask("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    answer_for(0);
+    while (!w.asked[1])
+        turn();
+    descriptors = open_descriptors();
+    answer_for(1);
+    hear();
+    assert_true(value_of("process_open_fds") == (double)descriptors);
+    assert_true(value_of("process_start_time_seconds") > began - 600);
+    assert_true(value_of("process_start_time_seconds") < began + 600);
+}
+
 static void a_port_that_is_taken_ends_the_start_if_it_was_asked_for(void **state)
 {
     struct daemon other = { .loop = w.d.loop };
@@ -259,6 +366,9 @@ int main(void)
         T(nonsense_is_refused),
         T(a_client_that_left_does_not_disturb_its_answer),
         T(clients_beyond_the_limit_are_turned_away),
+        T(a_client_that_asks_nothing_is_cut_and_counted),
+        T(a_second_request_is_not_answered),
+        T(what_the_process_says_of_itself_is_so),
         T(a_port_that_is_taken_ends_the_start_if_it_was_asked_for),
         T(no_address_means_no_listener),
     };

@@ -60,11 +60,23 @@ static void shares_are_as_the_work(void **state)
     assert_true(good);
 }
 
+static time_ns sum_of_all(const struct account_reading *r)
+{
+    struct account_cost cost;
+    time_ns sum = 0;
+
+    for (uint32_t account = 0; account < 16; account++)
+        for (int part = 0; part < ACCOUNT_PART_COUNT; part++) {
+            account_cost_get(r, account, part, &cost);
+            sum += cost.cpu;
+        }
+    return sum;
+}
+
 static void all_cells_add_up_to_the_thread(void **state)
 {
     struct account_reading r;
-    struct account_cost cost;
-    time_ns sum = 0;
+    time_ns sum;
 
     (void)state;
     account_switch(account_charge_of(1, ACCOUNT_TLS));
@@ -72,11 +84,7 @@ static void all_cells_add_up_to_the_thread(void **state)
     account_switch(account_charge_of(2, ACCOUNT_RELAY));
     work(200);
     account_read(&r);
-    for (uint32_t account = 0; account < 16; account++)
-        for (int part = 0; part < ACCOUNT_PART_COUNT; part++) {
-            account_cost_get(&r, account, part, &cost);
-            sum += cost.cpu;
-        }
+    sum = sum_of_all(&r);
     assert_true(r.thread_cpu > 0);
     assert_true(sum <= r.thread_cpu && sum > r.thread_cpu - 1000); /* each cell is rounded down */
     assert_true(r.missed <= r.thread_cpu / 2);                     /* the counter saw most of it itself */
@@ -164,6 +172,51 @@ static void sleep_costs_nothing(void **state)
     assert_true(free);
 }
 
+/* What runs between the two, if anything does, is in nobody's cell. */
+static void nothing_is_charged_while_asleep(void **state)
+{
+    uint64_t before;
+
+    (void)state;
+    account_asleep();
+    before = cycles(0, ACCOUNT_OTHER);
+    work(10);
+    account_asleep();
+    assert_int_equal(cycles(0, ACCOUNT_OTHER), before);
+    account_awake(true);
+}
+
+static void what_the_counter_missed_is_nobodys(void **state)
+{
+    struct account_reading r = { 0 };
+
+    (void)state;
+    for (int round = 0; round < 200 && r.missed <= 100000; round++) {
+        account_asleep();
+        work(200);
+        account_awake(true);
+        account_read(&r);
+    }
+    assert_true(r.missed > 100000);
+    assert_true(sum_of_all(&r) <= r.thread_cpu && sum_of_all(&r) > r.thread_cpu - 1000);
+}
+
+static void wake_ups_of_a_closed_account_are_not_lost(void **state)
+{
+    uint64_t before, others;
+
+    (void)state;
+    account_awake(true);
+    account_claim(account_charge_of(2, ACCOUNT_RELAY));
+    account_switch(0);
+    before = wakeups(2, ACCOUNT_RELAY);
+    others = wakeups(0, ACCOUNT_RELAY);
+    assert_true(before > 0);
+    account_close(2);
+    assert_int_equal(wakeups(2, ACCOUNT_RELAY), 0);
+    assert_int_equal(wakeups(0, ACCOUNT_RELAY), others + before);
+}
+
 static void what_a_closed_account_cost_is_not_lost(void **state)
 {
     uint64_t before;
@@ -202,6 +255,9 @@ int main(void)
         T(a_wake_up_is_paid_once_by_the_first_node),
         T(a_wake_up_for_no_node_is_nobodys),
         T(sleep_costs_nothing),
+        T(nothing_is_charged_while_asleep),
+        T(what_the_counter_missed_is_nobodys),
+        T(wake_ups_of_a_closed_account_are_not_lost),
         T(what_a_closed_account_cost_is_not_lost),
         T(an_account_that_was_never_opened_is_nobodys),
     };

@@ -186,6 +186,8 @@ static void kept_connections_go_on_with_the_service_that_takes_the_place(void **
     assert_int_equal(proxy_service_counters(service)->requests[2], 2);
     assert_int_equal(proxy_service_counters(service)->open, 0);
     assert_int_equal(proxy_service_counters(next)->open, 1);
+    run();
+    assert_true(drained); /* the old one has none left, and says so */
     says(CLIENT, GET);
     says(UP(1), "HTTP/1.1 202 X\r\nContent-Length: 0\r\n\r\n");
     assert_non_null(strstr(heard(CLIENT), "202 X"));

@@ -869,6 +869,7 @@ static void a_drained_service_finishes_what_runs(void **state)
     says(UP(0), OK);
     assert_string_equal(heard(CLIENT), "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi");
     assert_true(CLIENT->ended);
+    assert_true(UP(0)->ended); /* nobody would use it again */
     assert_true(drained);
     client_connects();
     run();

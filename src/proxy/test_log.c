@@ -157,6 +157,29 @@ static void nothing_breaks_out_of_its_line(void **state)
     }
 }
 
+/* Halves of UTF-16's pairs, forms that are too long, what is beyond the last character; and a good one. */
+static void json_is_always_utf8(void **state)
+{
+    static const char *const rows[][2] = {
+        { "\xed\xa0\x80", "\"\\u00ed\\u00a0\\u0080\"" },
+        { "\xc0\xaf", "\"\\u00c0\\u00af\"" },
+        { "\xe0\x80\xaf", "\"\\u00e0\\u0080\\u00af\"" },
+        { "\xf0\x80\x80\xaf", "\"\\u00f0\\u0080\\u0080\\u00af\"" },
+        { "\xf4\x90\x80\x80", "\"\\u00f4\\u0090\\u0080\\u0080\"" },
+        { "\xed\x9f\xbf", "\"\xed\x9f\xbf\"" },
+    };
+
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        meet_alice();
+        identity.login = span_from_str(rows[i][0]);
+        start_logging(PROXY_LOG_JSON);
+        one_request(GET);
+        assert_non_null(strstr(written, rows[i][1]));
+        world_teardown(state);
+        world_setup(state);
+    }
+}
+
 static void a_long_line_is_cut_and_stays_whole(void **state)
 {
     (void)state;
@@ -309,6 +332,19 @@ static void a_slow_reader_costs_lines_and_never_a_request(void **state)
     assert_int_equal(lines_written(), kept + 1);
 }
 
+/* Lines that wait for their turn when the shard ends are written then. */
+static void the_last_lines_are_written_at_the_end(void **state)
+{
+    start_logging(PROXY_LOG_TEXT);
+    writer_says = -EAGAIN;
+    one_request(GET);
+    assert_int_equal(lines_written(), 0);
+    writer_says = 0;
+    world_teardown(state);
+    assert_int_equal(lines_written(), 1);
+    world_setup(state);
+}
+
 static void nobody_to_write_to_is_no_reason_to_keep_lines(void **state)
 {
     (void)state;
@@ -327,11 +363,13 @@ int main(void)
         T(text_has_the_fields_of_tsnsrv_and_ours_behind_them),
         T(json_is_one_object_a_line),
         T(nothing_breaks_out_of_its_line),
+        T(json_is_always_utf8),
         T(a_long_line_is_cut_and_stays_whole),
         T(refused_and_malformed_requests_have_their_line),
         T(off_is_off),
         T(a_line_allocates_nothing),
         T(a_slow_reader_costs_lines_and_never_a_request),
+        T(the_last_lines_are_written_at_the_end),
         T(nobody_to_write_to_is_no_reason_to_keep_lines),
     };
 

@@ -115,6 +115,19 @@ static void a_node_that_was_logged_out_registers_anew(void **state)
     assert_false(has_node_key(URL)); /* never logged in at all */
 }
 
+/* What goes to terminals and logs cannot steer them. */
+static void names_of_the_file_are_printable(void **state)
+{
+    (void)state;
+    const char *prefs =
+        "{\"ControlURL\": \"" URL "\", \"Hostname\": \"we b\x7f\xc2\x9b\", \"AdvertiseTags\": "
+        "[\"tag:\x7fone\"], \"Config\": {\"PrivateNodeKey\": \"" NODE "\"}}";
+
+    assert_int_equal(state_foreign_parse(file_of(MACHINE, "profile-6a1c", prefs), &found, why), 0);
+    assert_string_equal(found.host_name, "web");
+    assert_string_equal(found.tags, "tag:one");
+}
+
 static void damaged_files_are_refused_with_a_reason(void **state)
 {
     (void)state;
@@ -267,6 +280,7 @@ int main(void)
         cmocka_unit_test(a_node_key_is_only_taken_to_its_own_server),
         cmocka_unit_test(a_node_that_was_logged_out_registers_anew),
         cmocka_unit_test(damaged_files_are_refused_with_a_reason),
+        cmocka_unit_test(names_of_the_file_are_printable),
         cmocka_unit_test(no_beginning_of_a_file_passes_for_the_whole),
         IN_FOLDER(starting_in_such_a_folder_takes_the_identity_over),
         IN_FOLDER(a_damaged_file_stops_the_start),
