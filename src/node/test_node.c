@@ -366,6 +366,29 @@ static void a_drain_waits_for_the_request_under_way_and_takes_no_other(void **st
     client_close(&idle);
 }
 
+/* The settings that it began with are not in force any more; it is under way all the same. */
+static void a_drain_waits_for_a_request_from_before_a_reload(void **state)
+{
+    struct node_config config = member_config(&web);
+    char why[NODE_WHY_BYTES];
+    struct client busy;
+
+    (void)state;
+    start_both();
+    client_open(&busy, &client, web.ip);
+    sim_run(20 * SEC);
+    client_say(&busy, "POST / HTTP/1.1\r\nHost: web\r\n");
+    sim_run(SEC);
+    assert_int_equal(node_reconfigure(web.node, &config, why), 0);
+    sim_run(SEC);
+    node_stop(web.node, sim_now() + MINUTE);
+    sim_run(SEC);
+    assert_int_equal(web.stopped, 0);
+    sim_run(MINUTE);
+    assert_int_equal(web.stopped, 1);
+    client_close(&busy);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -388,6 +411,7 @@ int main(void)
         T(a_neighbour_in_the_process_is_masqueraded_as_well),
         T(a_delta_moves_the_address),
         T(a_drain_waits_for_the_request_under_way_and_takes_no_other),
+        T(a_drain_waits_for_a_request_from_before_a_reload),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -169,15 +169,20 @@ static const struct node_ops member_ops = { .state_changed = on_member_state,
                                             .auth_url = on_member_url,
                                             .stopped = on_member_stopped };
 
-static inline int member_new(struct member *m, char why[NODE_WHY_BYTES])
+static inline struct node_config member_config(struct member *m)
 {
-    struct node_config config = {
+    return (struct node_config) {
         .name = m->name,
         .control_url = WORLD_URL,
         .state_directory = m->dir,
         .listen.port = 80,
         .proxy = { .name = m->name, .upstream = "http://127.0.0.1:9", .access_log = PROXY_LOG_OFF }
     };
+}
+
+static inline int member_new(struct member *m, char why[NODE_WHY_BYTES])
+{
+    struct node_config config = member_config(m);
 
     return node_new(&m->node, m->side->shard, &config, &member_ops, m, why);
 }
