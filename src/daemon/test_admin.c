@@ -276,6 +276,30 @@ static void who_is_stopping_does_not_reload(void **state)
     json_free(root);
 }
 
+static void a_reload_that_needs_a_folder_outside_the_sandbox_is_refused(void **state)
+{
+    struct world *w = *state;
+    struct asker a;
+    struct json *root;
+    bool ok = true;
+
+    world_write(w, FILE_WEB);
+    load_file(w);
+    w->d.folders = sandbox_folders_of(&w->d.loaded->config, false);
+    assert_non_null(w->d.folders);
+    world_write(w, FILE_WEB
+                "- {name: far, upstream: 'http://b', plaintext: true, stateDir: /nowhere/at/all/far}\n");
+    ask_begin(&a, w, "reload");
+    root = ask_end(&a, w);
+    sandbox_folders_free(w->d.folders);
+    w->d.folders = NULL;
+    assert_int_equal(json_get_bool(member(root, "reload"), "ok", &ok), JSON_GOT);
+    assert_false(ok);
+    assert_int_equal(w->d.service_count, 1);
+    world_expect_silence(w);
+    json_free(root);
+}
+
 /* Another identity is another node, whose connections do not go over. */
 static void a_trial_says_which_service_loses_its_connections(void **state)
 {
@@ -339,6 +363,7 @@ int main(void)
         TEST(a_status_has_the_services_in_order_and_what_each_shard_said),
         TEST(a_service_without_a_node_is_in_the_status_with_its_reason),
         TEST(who_is_stopping_does_not_reload),
+        TEST(a_reload_that_needs_a_folder_outside_the_sandbox_is_refused),
         TEST(a_trial_says_which_service_loses_its_connections),
         TEST(a_reload_answers_when_the_shards_have_changed_what_they_can),
         TEST(a_dry_run_tells_and_changes_nothing),
