@@ -2,6 +2,10 @@
 # What 57 services may cost at most: wake-ups, system calls and allocations at rest, system calls for a network interface
 # that comes, allocations per request, descriptors, and memory after traffic.
 
+# A limit is what the program takes, three times measured on a machine short of time, and less than one thing more per
+# service (or per request): measured 9 allocations in 1,000 requests; at rest 135 wake-ups and 114 allocations in 30 s; 13 to
+# 100 system calls for the interface; 133 descriptors; 8.7 to 10.5 MB.
+
 SERVICES=57
 REST=30 # seconds
 
@@ -75,7 +79,7 @@ on c1 curl -sS --fail -o /dev/null --max-time 120 "$url?[1-200]" # what is made 
 if [[ -n ${ALLOC_COUNT:-} ]]; then
   before=$(allocations)
   on c1 curl -sS --fail -o /dev/null --max-time 120 "$url?[1-1000]"
-  at_most 1000 $(($(allocations) - before)) "allocations in 1000 requests" || fail "too many"
+  at_most 100 $(($(allocations) - before)) "allocations in 1000 requests" || fail "too many"
 fi
 
 step "rest"
@@ -83,13 +87,13 @@ sleep 75 # the paths and keys of the traffic above are quiet by then
 before=$(wakeups)
 [[ -z ${ALLOC_COUNT:-} ]] || allocated=$(allocations)
 sleep "$REST"
-at_most $((REST * 8)) $(($(wakeups) - before)) "wake-ups in $REST s" || fail "too many"
-[[ -z ${ALLOC_COUNT:-} ]] || at_most 400 $(($(allocations) - allocated)) "allocations in $REST s at rest" || fail "too many"
-at_most 600 "$(system_calls interface_comes_and_goes)" "system calls while an interface comes and goes" || fail "too many"
+at_most $((3 * SERVICES)) $(($(wakeups) - before)) "wake-ups in $REST s" || fail "too many"
+[[ -z ${ALLOC_COUNT:-} ]] || at_most $((3 * SERVICES - 1)) $(($(allocations) - allocated)) "allocations in $REST s at rest" || fail "too many"
+at_most $((3 * SERVICES)) "$(system_calls interface_comes_and_goes)" "system calls while an interface comes and goes" || fail "too many"
 
 step "what is held"
 descriptors=("/proc/$pid/fd"/*)
 at_most $((2 * SERVICES + 24)) ${#descriptors[@]} "descriptors" || fail "too many"
 if [[ -n ${ALLOC_COUNT:-} ]]; then
-  at_most 16384 "$(awk '/^VmRSS/ {print $2}' "/proc/$pid/status")" "RSS in KiB after traffic" || fail "too much"
+  at_most 12288 "$(awk '/^VmRSS/ {print $2}' "/proc/$pid/status")" "RSS in KiB after traffic" || fail "too much"
 fi
