@@ -49,7 +49,12 @@ extern uint64_t path_bytes;
 int path_download(const char *address);
 int path_upload(const char *address);
 
-/* The parent's side: runs until the child is gone and the stack is quiet. Returns 0 or what went wrong. */
+#define PUMP_SLOW 3 /* seconds_max went by */
+#define RUNS_MAX \
+    5 /* of a case that is slow: a machine short of time disturbs some, a stack that waits makes all slow */
+
+/* The parent's side: runs until the child is gone and the stack is quiet. Returns 0, PUMP_SLOW or what else
+ * went wrong. */
 int pump_run(const struct kernel_case *c, int tun, int child, bool verbose);
 
 #endif

@@ -467,14 +467,14 @@ int pump_run(const struct kernel_case *c, int tun, int child, bool verbose)
         turn(100 * MSEC);
         if (clock_now() - start > (time_ns)(c->seconds_max * (double)SEC)) {
             fprintf(stderr, "our side: took longer than %.0f s\n", c->seconds_max);
-            return 1;
+            return PUMP_SLOW;
         }
     }
     end = clock_now();
     if (!WIFEXITED(status) || WEXITSTATUS(status))
         r = 1;
     /* What the child left behind must come to an end by itself. */
-    while (netstack_usage(pump.ns).conns && clock_now() < end + 5 * SEC)
+    while (netstack_usage(pump.ns).conns && clock_now() < end + 60 * SEC)
         turn(10 * MSEC);
     u = netstack_usage(pump.ns);
     if (u.conns || u.half_open || u.chunk_bytes) {
