@@ -101,7 +101,7 @@ void h2_server_free(struct h2_server *s)
         return;
     s->out_of_memory = true; /* callbacks cannot send any more */
     s->depth++;
-    h2_request_end_all(s);
+    h2_stream_end_all(s);
     nghttp2_session_del(s->session);
     buf_deinit(&s->out);
     free(s);
@@ -138,7 +138,7 @@ void h2_server_sent(struct h2_server *s, size_t n)
 {
     buf_consume(&s->out, n);
     if (s->out.len < H2_SERVER_QUEUE_BYTES && !h2_server_broken(s))
-        LIST_EACH (it, &s->requests, struct h2_request, link)
+        LIST_EACH (it, &s->requests, struct h2_stream, link)
             if (it->deferred) {
                 it->deferred = false;
                 (void)nghttp2_session_resume_data(s->session, (int32_t)it->id);
@@ -159,7 +159,7 @@ static void say_goodbye(struct h2_server *s)
                                 0);
 }
 
-void h2_server_control_frame(struct h2_server *s, struct h2_request *q, const nghttp2_frame *frame)
+void h2_server_control_frame(struct h2_server *s, struct h2_stream *q, const nghttp2_frame *frame)
 {
     switch (frame->hd.type) {
     case NGHTTP2_WINDOW_UPDATE:
@@ -167,7 +167,7 @@ void h2_server_control_frame(struct h2_server *s, struct h2_request *q, const ng
         break;
     case NGHTTP2_SETTINGS:
         s->greeted |= (frame->hd.flags & NGHTTP2_FLAG_ACK) != 0;
-        LIST_EACH (it, &s->requests, struct h2_request, link)
+        LIST_EACH (it, &s->requests, struct h2_stream, link)
             h2_server_unblock(s, it);
         break;
     case NGHTTP2_GOAWAY:

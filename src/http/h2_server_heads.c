@@ -18,9 +18,9 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     (void)session;
     if (s->muted)
         return 0; /* the request of h2_server_wake(): nobody hears of it */
-    if (frame->headers.cat == NGHTTP2_HCAT_REQUEST && !h2_request_add(s, frame->hd.stream_id))
+    if (frame->headers.cat == NGHTTP2_HCAT_REQUEST && !h2_stream_add(s, frame->hd.stream_id))
         return out_of_memory(s);
-    if (!h2_request_find(s, (uint32_t)frame->hd.stream_id))
+    if (!h2_stream_find(s, (uint32_t)frame->hd.stream_id))
         return 0; /* trailers of a request that its owner gave up */
     if (!s->head) {
         s->head = calloc(1, sizeof(*s->head));
@@ -59,7 +59,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
 
     (void)session;
     (void)flags;
-    if (!h2_request_find(s, (uint32_t)frame->hd.stream_id) || h->too_big)
+    if (!h2_stream_find(s, (uint32_t)frame->hd.stream_id) || h->too_big)
         return 0;
     at = (uint32_t)h->text.len;
     if (h->count == H2_SERVER_HEADERS_MAX ||
@@ -99,7 +99,7 @@ static struct span pseudo(const struct h2_head_block *h, int which)
                : SPAN_NONE;
 }
 
-void h2_server_announce(struct h2_server *s, struct h2_request *q)
+void h2_server_announce(struct h2_server *s, struct h2_stream *q)
 {
     struct h2_header headers[H2_SERVER_HEADERS_MAX];
     const struct h2_head_block *h = s->head;
@@ -122,7 +122,7 @@ void h2_server_announce(struct h2_server *s, struct h2_request *q)
     s->ops->request(s->ctx, &r);
 }
 
-void h2_server_announce_end(struct h2_server *s, struct h2_request *q, bool with_trailers)
+void h2_server_announce_end(struct h2_server *s, struct h2_stream *q, bool with_trailers)
 {
     struct h2_header headers[H2_SERVER_HEADERS_MAX];
 

@@ -17,7 +17,7 @@
 #include "http/h2_memory.h"
 #include "http/h2_server.h"
 
-struct h2_request {
+struct h2_stream {
     struct list link;
     struct list wait_link; /* s->waiting */
     uint32_t id;
@@ -116,7 +116,7 @@ static inline bool h2_server_broken(const struct h2_server *s)
 /* A session with our SETTINGS in front of all: 0 or -ENOMEM. */
 NODISCARD int h2_server_open(struct h2_server *s);
 /* About the connection as a whole, or about how much may be sent (then q may be there). */
-void h2_server_control_frame(struct h2_server *s, struct h2_request *q, const nghttp2_frame *frame);
+void h2_server_control_frame(struct h2_server *s, struct h2_stream *q, const nghttp2_frame *frame);
 
 /* ---- h2_server_limits.c ----------------------------------------------------------- */
 
@@ -131,18 +131,18 @@ void h2_server_count_data(struct h2_server *s);
 
 void h2_server_watch_heads(nghttp2_session_callbacks *cb);
 /* What was collected is this request's head, or stands behind its body (with_trailers). */
-void h2_server_announce(struct h2_server *s, struct h2_request *q);
-void h2_server_announce_end(struct h2_server *s, struct h2_request *q, bool with_trailers);
+void h2_server_announce(struct h2_server *s, struct h2_stream *q);
+void h2_server_announce_end(struct h2_server *s, struct h2_stream *q, bool with_trailers);
 void h2_server_drop_head(struct h2_server *s);
 
 /* ---- h2_server_requests.c ----------------------------------------------------------- */
 
 void h2_server_watch_requests(nghttp2_session_callbacks *cb);
-struct h2_request *h2_request_find(const struct h2_server *s, uint32_t id); /* NULL: none, or over */
-struct h2_request *h2_request_add(struct h2_server *s, int32_t id);         /* NULL: no memory */
+struct h2_stream *h2_stream_find(const struct h2_server *s, uint32_t id); /* NULL: none, or over */
+struct h2_stream *h2_stream_add(struct h2_server *s, int32_t id);         /* NULL: no memory */
 /* It is over, and the owner is not told. */
-void h2_request_forget(struct h2_server *s, struct h2_request *q);
-void h2_request_end_all(struct h2_server *s);
+void h2_stream_forget(struct h2_server *s, struct h2_stream *q);
+void h2_stream_end_all(struct h2_server *s);
 
 /* ---- h2_server_send.c ---------------------------------------------------------------- */
 
@@ -156,11 +156,11 @@ void h2_server_pump(struct h2_server *s);
 void h2_server_settle(struct h2_server *s);
 /* How much may be sent now: in the queue and the connection's window, and in the stream's own. */
 size_t h2_server_shared_room(const struct h2_server *s);
-size_t h2_server_own_room(const struct h2_server *s, const struct h2_request *q);
+size_t h2_server_own_room(const struct h2_server *s, const struct h2_stream *q);
 /* Its owner is told when there is room, behind all that were served less recently. */
-void h2_server_wait_for_room(struct h2_server *s, struct h2_request *q);
+void h2_server_wait_for_room(struct h2_server *s, struct h2_stream *q);
 /* The client gave it a larger window. */
-void h2_server_unblock(struct h2_server *s, struct h2_request *q);
+void h2_server_unblock(struct h2_server *s, struct h2_stream *q);
 
 /* ---- h2_server_rest.c ---------------------------------------------------------------- */
 

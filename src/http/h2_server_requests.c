@@ -3,14 +3,14 @@
 
 #include "http/h2_server_internal.h"
 
-struct h2_request *h2_request_find(const struct h2_server *s, uint32_t id)
+struct h2_stream *h2_stream_find(const struct h2_server *s, uint32_t id)
 {
     return s->running ? nghttp2_session_get_stream_user_data(s->session, (int32_t)id) : NULL;
 }
 
-struct h2_request *h2_request_add(struct h2_server *s, int32_t id)
+struct h2_stream *h2_stream_add(struct h2_server *s, int32_t id)
 {
-    struct h2_request *q = calloc(1, sizeof(*q));
+    struct h2_stream *q = calloc(1, sizeof(*q));
 
     if (!q)
         return NULL;
@@ -26,7 +26,7 @@ struct h2_request *h2_request_add(struct h2_server *s, int32_t id)
 }
 
 /* The only place where a request ends. What its owner never reported goes back to the connection's window. */
-void h2_request_forget(struct h2_server *s, struct h2_request *q)
+void h2_stream_forget(struct h2_server *s, struct h2_stream *q)
 {
     list_remove(&q->link);
     list_remove(&q->wait_link);
@@ -41,21 +41,21 @@ void h2_request_forget(struct h2_server *s, struct h2_request *q)
         h2_server_drop_head(s);
 }
 
-static void end_and_tell(struct h2_server *s, struct h2_request *q, enum h2_server_end why, uint32_t code)
+static void end_and_tell(struct h2_server *s, struct h2_stream *q, enum h2_server_end why, uint32_t code)
 {
     uint32_t id = q->id;
     bool tell = q->announced;
 
-    h2_request_forget(s, q);
+    h2_stream_forget(s, q);
     if (tell)
         s->ops->ended(s->ctx, id, why, code);
 }
 
-void h2_request_end_all(struct h2_server *s)
+void h2_stream_end_all(struct h2_server *s)
 {
-    struct h2_request *q;
+    struct h2_stream *q;
 
-    while ((q = LIST_FIRST(&s->requests, struct h2_request, link)))
+    while ((q = LIST_FIRST(&s->requests, struct h2_stream, link)))
         end_and_tell(s, q, H2_SERVER_END_LOST, 0);
 }
 
@@ -64,7 +64,7 @@ void h2_request_end_all(struct h2_server *s)
 static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
     struct h2_server *s = user;
-    struct h2_request *q = frame->hd.stream_id ? h2_request_find(s, (uint32_t)frame->hd.stream_id) : NULL;
+    struct h2_stream *q = frame->hd.stream_id ? h2_stream_find(s, (uint32_t)frame->hd.stream_id) : NULL;
 
     (void)session;
     if (frame->hd.type == NGHTTP2_RST_STREAM)
@@ -87,7 +87,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
                    void *user)
 {
     struct h2_server *s = user;
-    struct h2_request *q = h2_request_find(s, (uint32_t)id);
+    struct h2_stream *q = h2_stream_find(s, (uint32_t)id);
 
     (void)flags;
     if (!q) {
@@ -102,7 +102,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
 static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, void *user)
 {
     struct h2_server *s = user;
-    struct h2_request *q = h2_request_find(s, (uint32_t)id);
+    struct h2_stream *q = h2_stream_find(s, (uint32_t)id);
 
     (void)session;
     if (q)
@@ -120,7 +120,7 @@ void h2_server_watch_requests(nghttp2_session_callbacks *cb)
 /* ---- what the owner took ------------------------------------------------------------- */
 
 /* The owner keeps up: the client may send more ahead, as far as all streams together allow. */
-static void grow_window(struct h2_server *s, struct h2_request *q)
+static void grow_window(struct h2_server *s, struct h2_stream *q)
 {
     if (q->unconsumed || q->taken < q->window || 2 * q->window > H2_SERVER_WINDOW_BYTES_MAX ||
         s->extra + q->window > H2_SERVER_WINDOW_EXTRA_BYTES)
@@ -135,7 +135,7 @@ static void grow_window(struct h2_server *s, struct h2_request *q)
 
 void h2_server_consumed(struct h2_server *s, uint32_t id, size_t n)
 {
-    struct h2_request *q = h2_request_find(s, id);
+    struct h2_stream *q = h2_stream_find(s, id);
 
     if (!q || h2_server_broken(s))
         return; /* its bytes were given back when it ended */

@@ -40,7 +40,7 @@ int h2_server_head(struct h2_server *s, uint32_t id, int status, const struct h2
     nghttp2_nv nv[H2_SERVER_RESPONSE_HEADERS_MAX + 1];
     char text[] = { (char)('0' + status / 100), (char)('0' + status / 10 % 10), (char)('0' + status % 10),
                     '\0' };
-    struct h2_request *q = h2_request_find(s, id);
+    struct h2_stream *q = h2_stream_find(s, id);
     ssize_t n;
 
     if (!q || h2_server_broken(s))
@@ -59,7 +59,7 @@ int h2_server_head(struct h2_server *s, uint32_t id, int status, const struct h2
 
 size_t h2_server_write(struct h2_server *s, uint32_t id, struct span bytes)
 {
-    struct h2_request *q = h2_request_find(s, id);
+    struct h2_stream *q = h2_stream_find(s, id);
     size_t n;
 
     if (!q || h2_server_broken(s))
@@ -76,7 +76,7 @@ size_t h2_server_write(struct h2_server *s, uint32_t id, struct span bytes)
         s->offer = SPAN_NONE;
         s->offer_id = 0;
     }
-    q = h2_request_find(s, id);
+    q = h2_stream_find(s, id);
     if (q && n < bytes.len)
         h2_server_wait_for_room(s, q);
     h2_server_settle(s);
@@ -86,7 +86,7 @@ size_t h2_server_write(struct h2_server *s, uint32_t id, struct span bytes)
 int h2_server_end(struct h2_server *s, uint32_t id, const struct h2_header *trailers, size_t count)
 {
     nghttp2_nv nv[H2_SERVER_RESPONSE_HEADERS_MAX + 1];
-    struct h2_request *q = h2_request_find(s, id);
+    struct h2_stream *q = h2_stream_find(s, id);
     ssize_t n;
 
     if (!q || h2_server_broken(s))
@@ -104,7 +104,7 @@ int h2_server_end(struct h2_server *s, uint32_t id, const struct h2_header *trai
 int h2_server_answer(struct h2_server *s, uint32_t id, int status, const struct h2_header *headers,
                      size_t count, struct span body)
 {
-    struct h2_request *q = h2_request_find(s, id);
+    struct h2_stream *q = h2_stream_find(s, id);
     int r;
 
     if (!q || h2_server_broken(s))
@@ -133,13 +133,13 @@ int h2_server_answer(struct h2_server *s, uint32_t id, int status, const struct 
 
 void h2_server_reset(struct h2_server *s, uint32_t id, uint32_t code)
 {
-    struct h2_request *q = h2_request_find(s, id);
+    struct h2_stream *q = h2_stream_find(s, id);
 
     if (!q)
         return;
     if (!h2_server_broken(s))
         (void)nghttp2_submit_rst_stream(s->session, NGHTTP2_FLAG_NONE, (int32_t)id, code);
-    h2_request_forget(s, q);
+    h2_stream_forget(s, q);
     if (!h2_server_broken(s))
         h2_server_settle(s);
 }

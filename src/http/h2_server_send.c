@@ -8,7 +8,7 @@
 static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
     struct h2_server *s = user;
-    struct h2_request *q = frame->hd.stream_id ? h2_request_find(s, (uint32_t)frame->hd.stream_id) : NULL;
+    struct h2_stream *q = frame->hd.stream_id ? h2_stream_find(s, (uint32_t)frame->hd.stream_id) : NULL;
 
     if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.error_code != NGHTTP2_NO_ERROR && !s->fault)
         s->fault = H2_SERVER_E_PROTOCOL; /* nghttp2's verdict */
@@ -29,7 +29,7 @@ ssize_t h2_server_read_data(nghttp2_session *session, int32_t id, uint8_t *out, 
                             nghttp2_data_source *source, void *user)
 {
     struct h2_server *s = user;
-    struct h2_request *q = h2_request_find(s, (uint32_t)id);
+    struct h2_stream *q = h2_stream_find(s, (uint32_t)id);
     size_t there;
 
     (void)session;
@@ -69,7 +69,7 @@ static int send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8
                      nghttp2_data_source *source, void *user)
 {
     struct h2_server *s = user;
-    struct h2_request *q = h2_request_find(s, (uint32_t)frame->hd.stream_id);
+    struct h2_stream *q = h2_stream_find(s, (uint32_t)frame->hd.stream_id);
     struct span body;
 
     (void)session;
@@ -126,14 +126,14 @@ size_t h2_server_shared_room(const struct h2_server *s)
     return window <= 0 ? 0 : MIN(queue_room, (size_t)window);
 }
 
-size_t h2_server_own_room(const struct h2_server *s, const struct h2_request *q)
+size_t h2_server_own_room(const struct h2_server *s, const struct h2_stream *q)
 {
     int32_t window = nghttp2_session_get_stream_remote_window_size(s->session, (int32_t)q->id);
 
     return window <= 0 ? 0 : (size_t)window;
 }
 
-void h2_server_wait_for_room(struct h2_server *s, struct h2_request *q)
+void h2_server_wait_for_room(struct h2_server *s, struct h2_stream *q)
 {
     struct list *at = &s->waiting;
 
@@ -143,7 +143,7 @@ void h2_server_wait_for_room(struct h2_server *s, struct h2_request *q)
         q->blocked = true;
         return;
     }
-    LIST_EACH (it, &s->waiting, struct h2_request, wait_link)
+    LIST_EACH (it, &s->waiting, struct h2_stream, wait_link)
         if ((int32_t)(it->served - q->served) > 0) {
             at = &it->wait_link;
             break;
@@ -151,7 +151,7 @@ void h2_server_wait_for_room(struct h2_server *s, struct h2_request *q)
     list_insert(at, &q->wait_link);
 }
 
-void h2_server_unblock(struct h2_server *s, struct h2_request *q)
+void h2_server_unblock(struct h2_server *s, struct h2_stream *q)
 {
     if (q && q->blocked) {
         q->blocked = false;
@@ -169,9 +169,9 @@ static void serve(struct h2_server *s)
     list_init(&batch);
     list_splice_back(&batch, &s->waiting);
     while (!h2_server_broken(s) && h2_server_shared_room(s) && (node = list_pop_front(&batch)))
-        s->ops->writable(s->ctx, LIST_ENTRY(node, struct h2_request, wait_link)->id);
+        s->ops->writable(s->ctx, LIST_ENTRY(node, struct h2_stream, wait_link)->id);
     while ((node = list_pop_front(&batch))) /* they keep their turn */
-        h2_server_wait_for_room(s, LIST_ENTRY(node, struct h2_request, wait_link));
+        h2_server_wait_for_room(s, LIST_ENTRY(node, struct h2_stream, wait_link));
     s->serving = false;
 }
 
@@ -183,5 +183,5 @@ void h2_server_settle(struct h2_server *s)
     if (!h2_server_broken(s))
         serve(s);
     if (h2_server_broken(s))
-        h2_request_end_all(s);
+        h2_stream_end_all(s);
 }
