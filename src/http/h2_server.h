@@ -129,13 +129,16 @@ NODISCARD int h2_server_head(struct h2_server *s, uint32_t id, int status, const
 /* How many of the bytes were taken, 0 to bytes.len. Less than all: `writable` comes when there is room.
  * Between the final head and h2_server_end. */
 size_t h2_server_write(struct h2_server *s, uint32_t id, struct span bytes);
-/* The body is complete, and after it come these trailers, if any. A client that is still sending its request
- * is told to stop (RFC 9113 8.1), except in an extended CONNECT. */
+/* The body is complete, and after it come these trailers, if any. The request may go on: h2_server_stop. */
 NODISCARD int h2_server_end(struct h2_server *s, uint32_t id, const struct h2_header *trailers, size_t count);
 /* Head and whole body at once; the body is copied, at most H2_SERVER_ANSWER_BYTES_MAX (-ENOBUFS). No
  * content-length is added. */
 NODISCARD int h2_server_answer(struct h2_server *s, uint32_t id, int status, const struct h2_header *headers,
                                size_t count, struct span body);
+/* Nobody takes the rest of the request's body. Once the response is out, a client that is still sending is
+ * told so (RFC 9113 8.1). Some take that for a failure of the request when they have not read the response
+ * before: give them a moment. */
+void h2_server_stop(struct h2_server *s, uint32_t id);
 /* RST_STREAM with an enum h2_code. The request is over: no `ended` comes. */
 void h2_server_reset(struct h2_server *s, uint32_t id, uint32_t code);
 /* `n` bytes of the request's body were taken: the client may send as many more. */

@@ -118,7 +118,6 @@ void h2_server_announce(struct h2_server *s, struct h2_stream *q)
 
     list_headers(h, headers);
     q->announced = true;
-    q->connect = r.protocol.len > 0;
     s->ops->request(s->ctx, &r);
 }
 

@@ -32,7 +32,7 @@ struct h2_stream {
     bool answered;  /* the final head was submitted */
     bool ending;    /* no more bytes will come from the owner */
     bool finished;  /* our END_STREAM went to the queue */
-    bool connect;   /* extended CONNECT: both directions end by themselves */
+    bool unwanted;  /* nobody takes the rest of its body */
     bool blocked;   /* waits for its own window */
     bool deferred;  /* its answer waits until the queue shrinks */
 };

@@ -95,7 +95,8 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
         return 0;
     }
     q->unconsumed += (uint32_t)len;
-    s->ops->body(s->ctx, q->id, span_make(data, len));
+    if (!q->unwanted)
+        s->ops->body(s->ctx, q->id, span_make(data, len));
     return 0;
 }
 

@@ -131,6 +131,18 @@ int h2_server_answer(struct h2_server *s, uint32_t id, int status, const struct 
     return 0;
 }
 
+void h2_server_stop(struct h2_server *s, uint32_t id)
+{
+    struct h2_stream *q = h2_stream_find(s, id);
+
+    if (!q || h2_server_broken(s))
+        return;
+    q->unwanted = true;
+    if (q->finished && !q->complete)
+        (void)nghttp2_submit_rst_stream(s->session, NGHTTP2_FLAG_NONE, (int32_t)id, NGHTTP2_NO_ERROR);
+    h2_server_settle(s);
+}
+
 void h2_server_reset(struct h2_server *s, uint32_t id, uint32_t code)
 {
     struct h2_stream *q = h2_stream_find(s, id);

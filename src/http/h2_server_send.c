@@ -17,7 +17,7 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
     if (q && (frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS) &&
         (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)) {
         q->finished = true;
-        if (!q->complete && !q->connect)
+        if (!q->complete && q->unwanted)
             (void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
                                             NGHTTP2_NO_ERROR);
     }

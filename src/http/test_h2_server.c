@@ -435,7 +435,7 @@ static void a_large_answer_waits_for_the_clients_window(void **state)
     assert_true(end);
 }
 
-static void an_answer_before_the_end_of_the_request_tells_the_client_to_stop(void **state)
+static void a_body_may_come_to_its_end_after_the_answer(void **state)
 {
     (void)state;
     struct frame f;
@@ -443,11 +443,33 @@ static void an_answer_before_the_end_of_the_request_tells_the_client_to_stop(voi
     greet();
     assert_int_equal(request(1, "POST", false), 0);
     assert_int_equal(h2_server_answer(server, 1, 413, NULL, 0, SPAN_NONE), 0);
+    assert_int_equal(feed_frame(DATA, END_STREAM, 1, span_from_str("late")), 0);
+    assert_false(next_frame_of(RST_STREAM, &f));
+    assert_int_equal(seen[0].body, 4);
+    assert_int_equal(seen[0].ends, 1);
+    assert_int_equal(seen[0].why, H2_SERVER_END_DONE);
+}
+
+static void a_client_whose_body_nobody_takes_is_told_after_the_answer(void **state)
+{
+    (void)state;
+    struct frame f;
+
+    greet();
+    assert_int_equal(request(1, "POST", false), 0);
+    h2_server_stop(server, 1);
+    assert_int_equal(feed_frame(DATA, 0, 1, span_from_str("some")), 0);
+    assert_false(next_frame_of(RST_STREAM, &f));
+    assert_int_equal(h2_server_answer(server, 1, 413, NULL, 0, SPAN_NONE), 0);
     assert_true(next_frame_of(RST_STREAM, &f));
     assert_int_equal(load_be32(f.payload.data), H2_CODE_NO_ERROR);
     assert_int_equal(seen[0].why, H2_SERVER_END_DONE);
     assert_int_equal(feed_frame(DATA, END_STREAM, 1, span_from_str("late")), 0);
     assert_int_equal(seen[0].body, 0);
+    assert_int_equal(request(3, "POST", false), 0);
+    assert_int_equal(h2_server_answer(server, 3, 413, NULL, 0, SPAN_NONE), 0);
+    h2_server_stop(server, 3);
+    assert_true(next_frame_of(RST_STREAM, &f));
 }
 
 static void an_extended_connect_ends_in_both_directions_by_itself(void **state)
@@ -1029,7 +1051,8 @@ int main(void)
         T(a_response_has_interim_heads_a_body_and_trailers),
         T(an_answer_from_inside_the_request_goes_out_whole),
         T(a_large_answer_waits_for_the_clients_window),
-        T(an_answer_before_the_end_of_the_request_tells_the_client_to_stop),
+        T(a_body_may_come_to_its_end_after_the_answer),
+        T(a_client_whose_body_nobody_takes_is_told_after_the_answer),
         T(an_extended_connect_ends_in_both_directions_by_itself),
         T(connection_headers_and_capitals_cost_the_request),
         T(too_many_headers_are_told_and_cost_only_their_request),

@@ -103,8 +103,9 @@ static void next_request(struct conn *c, time_ns now)
 {
     struct proxy_service *next = service_for_next(c->service);
 
-    /* A request that waits behind this one belongs to this exchange, and that to the old service. */
-    if (!next || (next != c->service && c->x->ahead.len)) {
+    /* A stream carries one request. One that waits behind this one belongs to this exchange, and that to the
+     * old service. */
+    if (c->client->multiplexed || !next || (next != c->service && c->x->ahead.len)) {
         conn_close(c, false, now);
         return;
     }
@@ -126,10 +127,6 @@ static void next_request(struct conn *c, time_ns now)
 
 static void take_step(struct conn *c, enum step step, time_ns now)
 {
-    if (c->client->multiplexed && step != STEP_WAIT && step != STEP_AGAIN) {
-        conn_close(c, step == STEP_ABORT, now); /* a stream carries one request */
-        return;
-    }
     switch (step) {
     case STEP_WAIT:
         break;

@@ -148,7 +148,8 @@ static void lost(struct conn *c, time_ns now)
     struct h2_side *side;
 
     while ((side = LIST_FIRST(&c->h2->sides, struct h2_side, node))) {
-        (void)exchange_client_left(side->conn->x, now);
+        if (side->conn->x)
+            (void)exchange_client_left(side->conn->x, now);
         conn_close(side->conn, true, now);
     }
     conn_close(c, false, now);

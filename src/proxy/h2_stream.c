@@ -73,6 +73,8 @@ static void side_close(struct stream *s, bool abort)
     list_remove(&side->node); /* from here on the machine's events do not find it */
     if (!abort && side->head_sent && !side->answered)
         end_response(side);
+    if (!abort && side->answered && !side->body_ended)
+        h2_server_stop(side->link->server, side->id);
     else if (!side->answered)
         h2_server_reset(side->link->server, side->id, H2_CODE_INTERNAL_ERROR);
     else if (abort) /* a tunnel that broke after its end was sent */

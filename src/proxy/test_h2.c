@@ -558,6 +558,60 @@ static struct span next_frame(uint8_t type, uint32_t stream, uint8_t *flags)
 
 #define REQUEST(method, path) ":method", method, ":scheme", "https", ":authority", "web.test", ":path", path
 
+/* A redirect of an upload that has only begun. */
+static void answer_early(void)
+{
+    static const char *const head[] = { REQUEST("POST", "//x"), NULL };
+    uint8_t flags;
+
+    connect_by_hand();
+    put_head(0, 1, head);
+    next_frame(1, 1, &flags);
+    next_frame(0, 1, &flags);
+    assert_int_equal(flags, 1); /* END_STREAM */
+}
+
+/* curl 7.88 takes a reset for a failure, whatever its code, while it has not read the answer. */
+static void an_upload_that_is_answered_early_may_come_to_its_end(void **state)
+{
+    static const char *const head[] = { REQUEST("GET", "//x"), NULL };
+    uint8_t flags;
+
+    (void)state;
+    answer_early();
+    put_frame(0, 0, 1, span_from_str("some"));
+    put_frame(0, 1, 1, span_from_str("rest"));
+    run();
+    assert_true(CLIENT->got.len == 0 || buf_span(&CLIENT->got).data[3] == 8); /* at the most WINDOW_UPDATE */
+    assert_int_equal(proxy_service_counters(service)->active, 0);
+    put_head(1, 3, head);
+    next_frame(1, 3, &flags);
+}
+
+static void an_upload_that_goes_on_after_its_answer_is_told_to_stop(void **state)
+{
+    static uint8_t chunk[16384];
+    uint8_t flags;
+
+    (void)state;
+    answer_early();
+    for (size_t sent = 0; sent <= LINGER_BYTES_MAX; sent += sizeof(chunk))
+        put_frame(0, 0, 1, SPAN_OF(chunk));
+    assert_int_equal(load_be32(next_frame(3, 1, &flags).data), 0); /* RST_STREAM, NO_ERROR */
+}
+
+/* Its connection ends while the rest of an upload is being thrown away. */
+static void a_client_may_leave_after_an_early_answer(void **state)
+{
+    (void)state;
+    answer_early();
+    put_frame(0, 0, 1, span_from_str("some"));
+    peer_close(CLIENT);
+    run();
+    assert_int_equal(proxy_service_counters(service)->open, 0);
+    assert_int_equal(proxy_service_counters(service)->client_aborts, 0);
+}
+
 static void a_body_without_a_length_is_chunked_and_keeps_its_trailers(void **state)
 {
     static const char *const head[] = { REQUEST("POST", "/"), "te", "trailers", NULL };
@@ -722,6 +776,9 @@ int main(void)
         T(nonsense_ends_the_connection),
         T(a_slow_reader_stops_its_own_upstream_and_nothing_else),
         T(a_slow_upstream_stops_its_own_client_stream_and_nothing_else),
+        T(an_upload_that_is_answered_early_may_come_to_its_end),
+        T(an_upload_that_goes_on_after_its_answer_is_told_to_stop),
+        T(a_client_may_leave_after_an_early_answer),
         T(a_body_without_a_length_is_chunked_and_keeps_its_trailers),
         T(trailers_of_the_response_follow_its_body),
         T(a_websocket_is_a_tunnel_both_ways),
