@@ -4,25 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "http/http.h"
+#include "http/test_h2_frames.h"
 
 /* The server's side is written by hand, frame by frame (RFC 9113, 4.1), so that nghttp2 never talks to
  * itself; only the request's HPACK block is read with its decoder. */
-enum {
-    DATA,
-    HEADERS,
-    PRIORITY,
-    RST_STREAM,
-    SETTINGS,
-    PUSH_PROMISE,
-    PING,
-    GOAWAY,
-    WINDOW_UPDATE,
-    CONTINUATION
-};
-enum { END_STREAM = 1, ACK = 1, END_HEADERS = 4 };
 
-#define PREFACE "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 /* RFC 7541: a table size update to 0, as our SETTINGS ask (6.3), then static entry 8 or 13 (appendix A). */
 #define STATUS_200 "\x20\x88"
 #define STATUS_404 "\x20\x8d"
@@ -123,33 +109,11 @@ static void take(void)
     }
 }
 
-struct frame {
-    uint8_t type, flags;
-    uint32_t stream;
-    struct span payload;
-};
-
-/* Next frame of the client's bytes, preface skipped. Its payload lives until the next take(). */
+/* Next frame of the client's bytes. Its payload lives until the next one. */
 static bool next_frame(struct frame *f)
 {
-    static uint8_t copy[70000];
-    struct span s;
-    size_t len;
-
     take();
-    s = buf_span(&wire);
-    if (s.len >= 24 && memcmp(s.data, PREFACE, 24) == 0) {
-        buf_consume(&wire, 24);
-        s = buf_span(&wire);
-    }
-    if (s.len < 9)
-        return false;
-    len = load_be32(s.data) >> 8;
-    assert_true(s.len >= 9 + len && len <= sizeof(copy));
-    *f = (struct frame) { s.data[3], s.data[4], load_be32(s.data + 5), { copy, len } };
-    memcpy(copy, s.data + 9, len);
-    buf_consume(&wire, 9 + len);
-    return true;
+    return pop_frame(&wire, f);
 }
 
 static bool next_frame_of(uint8_t type, struct frame *f)
@@ -158,16 +122,6 @@ static bool next_frame_of(uint8_t type, struct frame *f)
         if (f->type == type)
             return true;
     return false;
-}
-
-static void put_frame(struct buf *out, uint8_t type, uint8_t flags, uint32_t stream, struct span payload)
-{
-    uint8_t head[9] = { (uint8_t)(payload.len >> 16), (uint8_t)(payload.len >> 8), (uint8_t)payload.len, type,
-                        flags };
-
-    store_be32(head + 5, stream);
-    assert_int_equal(buf_append(out, SPAN_OF(head)), 0);
-    assert_int_equal(buf_append(out, payload), 0);
 }
 
 static int feed_frame(uint8_t type, uint8_t flags, uint32_t stream, struct span payload)

@@ -5,25 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "http/http.h"
+#include "http/test_h2_frames.h"
 
 /* The client's side is written by hand, frame by frame (RFC 9113, 4.1), with header blocks of plain literals
  * (RFC 7541, 6.2.2), so that nghttp2 never talks to itself; only responses are read with its decoder. */
-enum {
-    DATA,
-    HEADERS,
-    PRIORITY,
-    RST_STREAM,
-    SETTINGS,
-    PUSH_PROMISE,
-    PING,
-    GOAWAY,
-    WINDOW_UPDATE,
-    CONTINUATION
-};
-enum { END_STREAM = 1, ACK = 1, END_HEADERS = 4 };
 
-#define PREFACE "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 #define STREAMS 512
 
 struct seen {
@@ -153,29 +139,11 @@ static void take(void)
     }
 }
 
-struct frame {
-    uint8_t type, flags;
-    uint32_t stream;
-    struct span payload;
-};
-
 /* Next frame of the server's bytes. Its payload lives until the next one. */
 static bool next_frame(struct frame *f)
 {
-    static uint8_t copy[70000];
-    struct span s;
-    size_t len;
-
     take();
-    s = buf_span(&wire);
-    if (s.len < 9)
-        return false;
-    len = load_be32(s.data) >> 8;
-    assert_true(s.len >= 9 + len && len <= sizeof(copy));
-    *f = (struct frame) { s.data[3], s.data[4], load_be32(s.data + 5), { copy, len } };
-    memcpy(copy, s.data + 9, len);
-    buf_consume(&wire, 9 + len);
-    return true;
+    return pop_frame(&wire, f);
 }
 
 static bool next_frame_of(uint8_t type, struct frame *f)
@@ -184,16 +152,6 @@ static bool next_frame_of(uint8_t type, struct frame *f)
         if (f->type == type)
             return true;
     return false;
-}
-
-static void put_frame(struct buf *out, uint8_t type, uint8_t flags, uint32_t stream, struct span payload)
-{
-    uint8_t head[9] = { (uint8_t)(payload.len >> 16), (uint8_t)(payload.len >> 8), (uint8_t)payload.len, type,
-                        flags };
-
-    store_be32(head + 5, stream);
-    assert_int_equal(buf_append(out, SPAN_OF(head)), 0);
-    assert_int_equal(buf_append(out, payload), 0);
 }
 
 static int feed(struct span bytes)
