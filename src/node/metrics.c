@@ -92,6 +92,36 @@ FAMILY(request_duration, HISTOGRAM, "manytails_request_duration_seconds",
 PROXY_METRICS(X)
 #undef X
 
+FAMILY(h2_connections, COUNTER, "manytails_http2_connections_total", "Connections of clients over HTTP/2.")
+FAMILY(h2_open, GAUGE, "manytails_http2_connections", "Of these, now.")
+FAMILY(by_protocol, COUNTER, "manytails_protocol_requests_total",
+       "Requests that ended, by the protocol that the client spoke.")
+FAMILY(h2_resets, COUNTER, "manytails_http2_resets_total",
+       "Requests over HTTP/2 that the client took back, or spoiled.")
+FAMILY(h2_given_up, COUNTER, "manytails_http2_given_up_total",
+       "Connections over HTTP/2 that were given up, by what the client did.")
+
+static void put_h2(const struct proxy_counters *c, const char *name, struct metrics_page *p)
+{
+    const char *const *labels = METRICS_LABELS("service_name", name);
+    uint64_t all = 0;
+
+    for (size_t i = 0; i < COUNT_OF(c->requests); i++)
+        all += c->requests[i];
+    metrics_put_u64(p, &by_protocol, METRICS_LABELS("service_name", name, "protocol", "http1"),
+                    all - c->h2.requests);
+    metrics_put_u64(p, &by_protocol, METRICS_LABELS("service_name", name, "protocol", "http2"),
+                    c->h2.requests);
+    metrics_put_u64(p, &h2_connections, labels, c->h2.connections);
+    metrics_put_u64(p, &h2_open, labels, c->h2.open);
+    metrics_put_u64(p, &h2_resets, labels, c->h2.resets);
+    for (size_t i = 0; i < PROXY_H2_FAULT_COUNT; i++)
+        metrics_put_u64(
+            p, &h2_given_up,
+            METRICS_LABELS("service_name", name, "reason", proxy_h2_fault_name((enum proxy_h2_fault)i)),
+            c->h2.given_up[i]);
+}
+
 /* Every fourth bound, a factor of four: 12 lines a service instead of 42. */
 static void put_histogram(const struct proxy_durations *d, const char *name, struct metrics_page *p)
 {
@@ -227,6 +257,7 @@ void node_metrics_write(const struct node *n, struct metrics_page *p, time_ns no
 
     put_tsnsrv(c, n->name, p);
     put_requests(c, n->name, p);
+    put_h2(c, n->name, p);
     metrics_put_u64(p, &state, METRICS_LABELS("service_name", n->name, "state", node_state_text(n->state)),
                     1);
     control_client_status(n->control, now, &control);

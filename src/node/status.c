@@ -69,6 +69,20 @@ static void put_proxy(const struct node *n, struct json_writer *w)
     json_object_end(w);
 }
 
+static void put_h2(const struct proxy_h2_counters *c, struct json_writer *w)
+{
+    json_object_begin(w, "http2");
+    json_put_u64(w, "connectionsTotal", c->connections);
+    json_put_u64(w, "connections", c->open);
+    json_put_u64(w, "requests", c->requests);
+    json_put_u64(w, "resets", c->resets);
+    json_object_begin(w, "givenUp");
+    for (size_t i = 0; i < PROXY_H2_FAULT_COUNT; i++)
+        json_put_u64(w, proxy_h2_fault_name((enum proxy_h2_fault)i), c->given_up[i]);
+    json_object_end(w);
+    json_object_end(w);
+}
+
 static void put_time(struct json_writer *w, const char *name, int64_t wall)
 {
     char time[TIME_TEXT_BYTES];
@@ -197,6 +211,7 @@ void node_status_write(const struct node *n, struct json_writer *w, time_ns now)
     put_control(n, w, now);
     put_peers(n, w, now);
     put_proxy(n, w);
+    put_h2(&proxy_service_counters(n->proxy)->h2, w);
     put_trouble("upstream", proxy_service_trouble(n->proxy), w, now);
     put_trouble("authServer", proxy_service_auth_trouble(n->proxy), w, now);
     json_put_u64(w, "packetsIn", n->packets_in);

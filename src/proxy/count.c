@@ -1,4 +1,5 @@
 /* What a request leaves in the counters of its service. */
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -130,6 +131,32 @@ void count_auth(struct proxy_service *s, enum proxy_auth_result result, time_ns 
         count_well(&s->auth->backend, ev_now(s->shard->loop));
 }
 
+const char *proxy_h2_fault_name(enum proxy_h2_fault f)
+{
+    static const char *const names[] = {
+#define X(id, name) [PROXY_H2_##id] = (name),
+        PROXY_H2_FAULTS(X)
+#undef X
+    };
+
+    return f < PROXY_H2_FAULT_COUNT ? names[f] : "";
+}
+
+void count_h2_given_up(struct proxy_service *s, enum h2_server_fault fault)
+{
+    static const uint8_t rows[] = {
+#define X(id, name) [H2_SERVER_E_##id] = PROXY_H2_##id,
+        PROXY_H2_FAULTS(X)
+#undef X
+    };
+#define X(id, words) +1
+    static_assert(COUNT_OF(rows) == 1 H2_SERVER_FAULTS(X), "a fault without a row");
+#undef X
+
+    must(fault && fault < COUNT_OF(rows));
+    s->counters.h2.given_up[rows[fault]]++;
+}
+
 static void count_code(struct proxy_counters *n, uint16_t code)
 {
     for (size_t i = 0; code && i < PROXY_CODES_MAX; i++) {
@@ -149,6 +176,7 @@ void count_end(struct exchange *x, time_ns now)
 
     n->requests[class_of(x->status)]++;
     count_code(n, x->status);
+    n->h2.requests += x->conn->side != NULL;
     n->bytes_in += x->bytes_in;
     n->bytes_out += x->bytes_out;
     if (t)
@@ -230,6 +258,11 @@ void proxy_service_move_counters(struct proxy_service *to_service, struct proxy_
     for (size_t i = 0; i < PROXY_AUTH_COUNT; i++)
         move(&to->auth[i], &from->auth[i]);
     move(&to->log_lines_dropped, &from->log_lines_dropped);
+    move(&to->h2.connections, &from->h2.connections);
+    move(&to->h2.requests, &from->h2.requests);
+    move(&to->h2.resets, &from->h2.resets);
+    for (size_t i = 0; i < PROXY_H2_FAULT_COUNT; i++)
+        move(&to->h2.given_up[i], &from->h2.given_up[i]);
     move_timing(to_service, from_service);
     move_trouble(&to_service->backend, &from_service->backend);
     if (to_service->auth && from_service->auth)

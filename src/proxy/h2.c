@@ -76,12 +76,14 @@ static void on_writable(void *ctx, uint32_t id)
 
 static void on_ended(void *ctx, uint32_t id, enum h2_server_end why, uint32_t code)
 {
-    struct h2_side *side = find(ctx, id);
+    struct h2_link *link = ctx;
+    struct h2_side *side = find(link, id);
 
     (void)code;
     if (!side)
         return;
     side->over = true;
+    link->conn->service->counters.h2.resets += why == H2_SERVER_END_RESET;
     side->conn->failed |= why != H2_SERVER_END_DONE;
     conn_ready(side->conn);
 }
@@ -117,6 +119,8 @@ bool h2_begin(struct conn *c, time_ns now)
     }
     c->h2 = link;
     c->state = CONN_H2;
+    c->service->counters.h2.connections++;
+    c->service->counters.h2.open++;
     begin_idling(c, now);
     return true;
 }
@@ -130,6 +134,7 @@ void h2_free(struct h2_link *link, time_ns now)
     while ((side = LIST_FIRST(&link->sides, struct h2_side, node)))
         conn_close(side->conn, true, now);
     h2_server_free(link->server);
+    link->conn->service->counters.h2.open--;
     free(link);
 }
 
@@ -210,9 +215,11 @@ void h2_step(struct conn *c, time_ns now)
         return;
     }
     out = flush(c);
-    if (in > 0)
+    if (in > 0) {
+        count_h2_given_up(c->service, (enum h2_server_fault)in);
         log_debug(c->service->name, "HTTP/2 connection given up: %s",
                   h2_server_fault_text((enum h2_server_fault)in));
+    }
     if (in > 0 || (out < 0 && out != -EAGAIN)) {
         lost(c, now);
         return;

@@ -375,6 +375,7 @@ enum flow way_write(struct exchange *x, bool to_client, struct span *parts, size
 void count_answer(struct exchange *x, time_ns now);
 void count_auth(struct proxy_service *s, enum proxy_auth_result result, time_ns took);
 void count_end(struct exchange *x, time_ns now);
+void count_h2_given_up(struct proxy_service *s, enum h2_server_fault fault);
 /* The backend did not deliver: `why` is for people. */
 void count_failure(struct backend *b, const char *why, time_ns now);
 

@@ -231,6 +231,32 @@ struct proxy_code {
     uint64_t count;
 };
 
+/* Why an HTTP/2 connection was given up: the faults of http/h2_server.h, by the names they have in metrics.
+ */
+#define PROXY_H2_FAULTS(X)            \
+    X(PROTOCOL, "protocol")           \
+    X(RESETS, "resets")               \
+    X(CONTINUATIONS, "continuations") \
+    X(CONTROL, "control")             \
+    X(NOT_READING, "not_reading")
+
+enum proxy_h2_fault {
+#define X(id, name) PROXY_H2_##id,
+    PROXY_H2_FAULTS(X)
+#undef X
+        PROXY_H2_FAULT_COUNT
+};
+const char *proxy_h2_fault_name(enum proxy_h2_fault f);
+
+/* Of the clients that speak HTTP/2. */
+struct proxy_h2_counters {
+    uint64_t connections;                    /* that turned out to be HTTP/2 */
+    uint64_t requests;                       /* streams that ended, however they did */
+    uint64_t resets;                         /* of these: the client took them back, or broke their rules */
+    uint64_t given_up[PROXY_H2_FAULT_COUNT]; /* connections, by what their clients did */
+    uint32_t open;                           /* connections now */
+};
+
 struct proxy_counters {
     uint64_t connections; /* accepted */
     uint64_t requests[6]; /* by class of the status sent: [2] = 2xx; [0]: ended without a status */
@@ -248,6 +274,7 @@ struct proxy_counters {
     uint64_t refused;           /* answered here: malformed, limits, prefixes */
     uint64_t not_allowed;       /* of these: no prefix fits (404) */
     uint64_t auth[PROXY_AUTH_COUNT];
+    struct proxy_h2_counters h2;
     uint64_t log_lines_dropped;        /* of the access log: who reads it is too slow */
     uint32_t active;                   /* requests now */
     uint32_t open;                     /* downstream connections now */

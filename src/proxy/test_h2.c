@@ -419,6 +419,45 @@ static void nonsense_ends_the_connection(void **state)
     assert_int_equal(proxy_service_counters(service)->active, 0);
 }
 
+static void http2_is_counted_by_connections_requests_resets_and_reasons(void **state)
+{
+    (void)state;
+    const struct proxy_h2_counters *n;
+    struct reply *a;
+
+    connect_h2();
+    n = &proxy_service_counters(service)->h2;
+    assert_int_equal(n->connections, 1);
+    assert_int_equal(n->open, 1);
+    ask("GET", "/a");
+    up_says(0, OK);
+    assert_int_equal(n->requests, 1);
+    assert_int_equal(n->resets, 0);
+    a = ask("GET", "/b");
+    h2_client_cancel(h2, a->id);
+    talk();
+    assert_int_equal(n->requests, 2);
+    assert_int_equal(n->resets, 1);
+    says(CLIENT, "this is no frame, but it is long enough to be read as one");
+    assert_int_equal(n->given_up[PROXY_H2_PROTOCOL], 1);
+    assert_int_equal(n->given_up[PROXY_H2_RESETS], 0);
+    assert_int_equal(n->open, 0);
+    assert_int_equal(n->connections, 1);
+}
+
+static void a_request_over_http1_is_none_of_http2(void **state)
+{
+    (void)state;
+    const struct proxy_counters *n;
+
+    start();
+    says(CLIENT, "GET /x HTTP/1.1\r\nHost: web.test\r\n\r\n");
+    says(UP(0), OK);
+    n = proxy_service_counters(service);
+    assert_int_equal(n->requests[2], 1);
+    assert_int_equal(n->h2.requests + n->h2.connections, 0);
+}
+
 /* ---- flow --------------------------------------------------------------------------------- */
 
 #define LARGE ((size_t)16 << 20)
@@ -774,6 +813,8 @@ int main(void)
         T(a_request_that_is_taken_back_cancels_its_upstream),
         T(a_client_that_leaves_takes_all_its_requests_along),
         T(nonsense_ends_the_connection),
+        T(http2_is_counted_by_connections_requests_resets_and_reasons),
+        T(a_request_over_http1_is_none_of_http2),
         T(a_slow_reader_stops_its_own_upstream_and_nothing_else),
         T(a_slow_upstream_stops_its_own_client_stream_and_nothing_else),
         T(an_upload_that_is_answered_early_may_come_to_its_end),
