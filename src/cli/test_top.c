@@ -27,17 +27,19 @@ static void sample(struct top_sample *out, time_ns at, int a_us, int b_us, int r
 {
     char json[2048];
 
-    snprintf(json, sizeof(json),
-             "{\"uptimeSeconds\":100,\"services\":["
-             "{\"name\":\"a\",\"state\":\"running\",\"bytesIn\":1000,\"bytesOut\":2000,\"requests\":{"
-             "\"total\":%d},"
-             "\"peers\":[{\"path\":\"direct\"},{\"path\":\"relay\"}],"
-             "\"cost\":{\"cpuMicroseconds\":{\"proxy\":%d,\"tls\":1}}},"
-             "{\"name\":\"b\",\"state\":\"needs "
-             "login\",\"peers\":[],\"cost\":{\"cpuMicroseconds\":{\"control\":%d}}}],"
-             "\"shards\":[{\"cpuMicroseconds\":50000,\"wakeups\":300,\"cost\":{\"cpuMicroseconds\":{"
-             "\"other\":10}}}]}",
-             requests, a_us, b_us);
+    snprintf(
+        json, sizeof(json),
+        "{\"uptimeSeconds\":100,\"services\":["
+        "{\"name\":\"a\",\"state\":\"running\",\"bytesIn\":1000,\"bytesOut\":2000,\"requests\":{"
+        "\"total\":%d},"
+        "\"peers\":[{\"path\":\"direct\"},{\"path\":\"relay\"}],"
+        "\"cost\":{\"cpuMicroseconds\":{\"proxy\":%d,\"tls\":1},\"memoryBytesTotal\":1500}},"
+        "{\"name\":\"b\",\"state\":\"needs "
+        "login\",\"peers\":[],\"cost\":{\"cpuMicroseconds\":{\"control\":%d},\"memoryBytesTotal\":3000000}}],"
+        "\"memory\":{\"residentBytes\":8000000,\"netmapBytes\":1000},"
+        "\"shards\":[{\"cpuMicroseconds\":50000,\"wakeups\":300,\"cost\":{\"cpuMicroseconds\":{"
+        "\"other\":10},\"memoryBytesTotal\":500000}}]}",
+        requests, a_us, b_us);
     assert_int_equal(top_sample_read(out, span_from_str(json), at), 0);
 }
 
@@ -139,6 +141,35 @@ static void eighty_columns_are_enough_for_every_column(void **state)
     assert_non_null(strstr((const char *)buf_span(&text).data, "running\n"));
 }
 
+static void memory_stands_beside_that_of_the_process(void **state)
+{
+    (void)state;
+    sample(&now, SEC, 1, 1, 1);
+    top_sample_rates(&now, NULL);
+    assert_int_equal(top_write(&text, &now, false, 120, 0), 0);
+    assert_int_equal(buf_append(&text, span_make("", 1)), 0);
+    assert_non_null(strstr((const char *)buf_span(&text).data, "memory 8.0 MB (below 3.5 MB)"));
+    assert_non_null(strstr((const char *)buf_span(&text).data, " 1.5 kB "));
+    assert_non_null(strstr((const char *)buf_span(&text).data, " 501 kB ")); /* the shard's, and netmaps */
+}
+
+static void rows_come_in_the_order_that_was_asked_for(void **state)
+{
+    (void)state;
+    sample(&now, SEC, 1000000, 100, 500);
+    top_sample_rates(&now, NULL);
+    assert_string_equal(now.rows[0].name, "a");
+    top_sample_sort(&now, top_order_find("memory"));
+    assert_string_equal(now.rows[0].name, "b");
+    assert_string_equal(now.rows[1].name, "(shared)");
+    top_sample_sort(&now, top_order_of_key('r'));
+    assert_string_equal(now.rows[0].name, "a");
+    top_sample_sort(&now, TOP_BY_NAME);
+    assert_string_equal(now.rows[0].name, "(shared)");
+    assert_int_equal(top_order_find("colour"), TOP_ORDER_COUNT);
+    assert_int_equal(top_order_of_key('x'), TOP_ORDER_COUNT);
+}
+
 static void a_small_terminal_shows_the_first_rows(void **state)
 {
     (void)state;
@@ -176,6 +207,8 @@ int main(void)
         T(a_service_that_began_anew_counts_from_nothing),
         T(no_line_is_wider_than_the_terminal),
         T(eighty_columns_are_enough_for_every_column),
+        T(memory_stands_beside_that_of_the_process),
+        T(rows_come_in_the_order_that_was_asked_for),
         T(a_small_terminal_shows_the_first_rows),
         T(nonsense_is_told),
         T(names_cannot_move_the_cursor),

@@ -24,6 +24,7 @@
 
 struct top_options {
     bool once;
+    enum top_order order;
     const char *socket;
 };
 
@@ -79,6 +80,7 @@ static int print_once(const struct top_options *o)
         const char *columns = getenv("COLUMNS");
 
         top_sample_rates(&s, NULL);
+        top_sample_sort(&s, o->order);
         r = top_write(&text, &s, true, columns && atoi(columns) > 0 ? (size_t)atoi(columns) : 120, 0);
     }
     if (!r)
@@ -109,38 +111,49 @@ static void draw(const struct top_sample *s, bool since_start)
         printf("%.*s" LINE_REST "\n", (int)len, (const char *)rest.data);
         rest = span_slice(rest, len + 1, rest.len);
     }
-    printf("q quits" SCREEN_REST);
+    printf("q quits; order by c CPU, m memory, r requests, i in, o out, n name" SCREEN_REST);
     fflush(stdout);
     buf_deinit(&text);
 }
 
-/* True: the user, a signal or the end of the terminal says so. Returns early when the size changed. */
-static bool wait_key(int milliseconds, bool *resized)
+/* True: the user, a signal or the end of the terminal says so. Returns early when the size changed, or the
+ * order. */
+static bool wait_key(int milliseconds, enum top_order *order, bool *redraw)
 {
     struct pollfd in = { .fd = STDIN_FILENO, .events = POLLIN };
     int r = poll(&in, 1, milliseconds);
     char key;
 
-    *resized = r < 0 && errno == EINTR;
+    *redraw = r < 0 && errno == EINTR;
     if (ended || (r > 0 && !(in.revents & POLLIN)))
         return true;
-    return r > 0 && (read(STDIN_FILENO, &key, 1) != 1 || key == 'q' || key == 'Q' || key == 4);
+    if (r <= 0)
+        return false;
+    if (read(STDIN_FILENO, &key, 1) != 1 || key == 'q' || key == 'Q' || key == 4)
+        return true;
+    if (top_order_of_key(key) != TOP_ORDER_COUNT) {
+        *order = top_order_of_key(key);
+        *redraw = true;
+    }
+    return false;
 }
 
 static int watch(const struct top_options *o)
 {
     struct top_sample before = { 0 }, s;
-    bool resized = false, first = true;
+    enum top_order order = o->order;
+    bool redraw = false, first = true;
 
     if (take(&s, o->socket))
         return 1;
     top_sample_rates(&s, NULL);
     fputs(SCREEN_ENTER, stdout);
     for (;;) {
+        top_sample_sort(&s, order);
         draw(&s, first);
-        if (wait_key(REFRESH_MS, &resized))
+        if (wait_key(REFRESH_MS, &order, &redraw))
             break;
-        if (resized)
+        if (redraw)
             continue;
         top_sample_free(&before);
         before = s;
@@ -188,9 +201,13 @@ int cli_top(int argc, char **argv)
             o.once = true;
         else if (strcmp(argv[i], "--socket") == 0 && i + 1 < argc)
             o.socket = argv[++i];
+        else if (strcmp(argv[i], "--sort") == 0 && i + 1 < argc)
+            o.order = top_order_find(argv[++i]);
         else
             return cli_wrong_usage("top");
     }
+    if (o.order == TOP_ORDER_COUNT)
+        return cli_wrong_usage("top");
     if (o.once || !isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
         return print_once(&o);
     return in_terminal(&o);

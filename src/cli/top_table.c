@@ -6,7 +6,7 @@
 
 #define ANSWER_BYTES_MAX (64 << 20)
 #define SHARED "(shared)" /* the row of what no service asked for */
-#define FIXED_COLUMNS 60  /* all but the name and the state */
+#define FIXED_COLUMNS 62  /* all but the name and the state */
 #define NAME_COLUMNS_MIN 10
 
 /* ---- reading ---------------------------------------------------------------------------- */
@@ -47,6 +47,12 @@ static void read_cost(struct top_row *row, const struct json *cost, uint64_t *mo
     }
 }
 
+/* Of a service, or what a shard holds besides its services. */
+static uint64_t read_memory(const struct json *cost)
+{
+    return cost ? number(cost, "memoryBytesTotal") : 0;
+}
+
 static void read_peers(struct top_row *row, const struct json *service)
 {
     const struct json *list = NULL;
@@ -69,6 +75,7 @@ static void read_service(struct top_row *row, const struct json *service)
     copy_text(row->name, sizeof(row->name), service, "name");
     copy_text(row->state, sizeof(row->state), service, "state");
     read_cost(row, json_member(service, "cost"), &most);
+    row->memory = read_memory(json_member(service, "cost"));
     read_peers(row, service);
     row->bytes_in = number(service, "bytesIn");
     row->bytes_out = number(service, "bytesOut");
@@ -91,6 +98,7 @@ static void read_shards(struct top_sample *out, const struct json *shards)
         const struct json *shard = json_array_at(shards, i);
 
         read_cost(shared, json_member(shard, "cost"), &most);
+        shared->memory += read_memory(json_member(shard, "cost"));
         out->cpu_us += number(shard, "cpuMicroseconds");
         out->wakeups += number(shard, "wakeups");
     }
@@ -99,7 +107,7 @@ static void read_shards(struct top_sample *out, const struct json *shards)
 int top_sample_read(struct top_sample *out, struct span json, time_ns at)
 {
     OWNED(json_freep) struct json *root = NULL;
-    const struct json *services = NULL, *shards = NULL;
+    const struct json *services = NULL, *shards = NULL, *memory;
 
     *out = (struct top_sample) { .at = at };
     if (json_parse(json, ANSWER_BYTES_MAX, &root) ||
@@ -109,10 +117,15 @@ int top_sample_read(struct top_sample *out, struct span json, time_ns at)
     out->rows = calloc(json_array_count(services) + 1, sizeof(*out->rows));
     if (!out->rows)
         return -ENOMEM;
+    memory = json_member(root, "memory");
     out->uptime = (double)number(root, "uptimeSeconds");
     for (size_t i = 0; i < json_array_count(services); i++)
         read_service(&out->rows[out->count++], json_array_at(services, i));
     read_shards(out, shards);
+    if (memory) {
+        out->resident = number(memory, "residentBytes");
+        out->rows[out->count - 1].memory += number(memory, "netmapBytes"); /* that services share */
+    }
     qsort(out->rows, out->count, sizeof(*out->rows), by_name);
     return 0;
 }
@@ -142,6 +155,69 @@ static int by_cost(const void *a, const void *b)
     return by_name(a, b);
 }
 
+static int descending(double x, double y, const void *a, const void *b)
+{
+    return x < y ? 1 : x > y ? -1 : by_name(a, b);
+}
+
+static int by_memory(const void *a, const void *b)
+{
+    return descending((double)((const struct top_row *)a)->memory,
+                      (double)((const struct top_row *)b)->memory, a, b);
+}
+
+static int by_requests(const void *a, const void *b)
+{
+    return descending(((const struct top_row *)a)->rps, ((const struct top_row *)b)->rps, a, b);
+}
+
+static int by_in(const void *a, const void *b)
+{
+    return descending(((const struct top_row *)a)->in, ((const struct top_row *)b)->in, a, b);
+}
+
+static int by_out(const void *a, const void *b)
+{
+    return descending(((const struct top_row *)a)->out, ((const struct top_row *)b)->out, a, b);
+}
+
+static const struct {
+    const char *name;
+    char key;
+} orders[] = {
+#define X(id, name, key) [TOP_BY_##id] = { name, key },
+    TOP_ORDERS(X)
+#undef X
+};
+
+enum top_order top_order_find(const char *name)
+{
+    enum top_order i = 0;
+
+    while (i < TOP_ORDER_COUNT && strcmp(orders[i].name, name) != 0)
+        i++;
+    return i;
+}
+
+enum top_order top_order_of_key(char key)
+{
+    enum top_order i = 0;
+
+    while (i < TOP_ORDER_COUNT && orders[i].key != key)
+        i++;
+    return i;
+}
+
+void top_sample_sort(struct top_sample *s, enum top_order order)
+{
+    static int (*const compare[])(const void *, const void *) = {
+        [TOP_BY_CPU] = by_cost, [TOP_BY_MEMORY] = by_memory, [TOP_BY_REQUESTS] = by_requests,
+        [TOP_BY_IN] = by_in,    [TOP_BY_OUT] = by_out,       [TOP_BY_NAME] = by_name,
+    };
+
+    qsort(s->rows, s->count, sizeof(*s->rows), compare[order]);
+}
+
 void top_sample_rates(struct top_sample *s, struct top_sample *before)
 {
     static const struct top_row nothing;
@@ -164,7 +240,7 @@ void top_sample_rates(struct top_sample *s, struct top_sample *before)
     }
     s->cpu = rate(s->cpu_us, before ? before->cpu_us : 0, seconds) / 1e6;
     s->wakeup_rate = rate(s->wakeups, before ? before->wakeups : 0, seconds);
-    qsort(s->rows, s->count, sizeof(*s->rows), by_cost);
+    top_sample_sort(s, TOP_BY_CPU);
 }
 
 /* ---- text ----------------------------------------------------------------------------------- */
@@ -221,26 +297,32 @@ static int put_line(struct buf *out, size_t columns, const char *line)
 
 static int put_row(struct buf *out, const struct top_row *r, size_t name, size_t columns)
 {
-    char line[512], in[24], sent[24], path[24];
+    char line[512], in[24], sent[24], path[24], memory[24];
 
-    snprintf(line, sizeof(line), "%-*.*s %6.2f %8.1f %8s %8s %5u %-9s %-9s %s", (int)name, (int)name, r->name,
-             r->cpu * 100, r->rps, amount(r->in, in), amount(r->out, sent), r->peers, path_of(r, path),
-             r->part, r->state);
+    snprintf(line, sizeof(line), "%-*.*s %6.2f %6s %7.1f %6s %6s %5u %-9s %-9s %s", (int)name, (int)name,
+             r->name, r->cpu * 100, amount((double)r->memory, memory), r->rps, amount(r->in, in),
+             amount(r->out, sent), r->peers, path_of(r, path), r->part, r->state);
     return put_line(out, columns, line);
 }
 
 static int put_head(struct buf *out, const struct top_sample *s, bool since_start, size_t name,
                     size_t columns)
 {
-    char line[512], up[32];
+    char line[512], up[32], resident[24], named[24];
+    double held = 0;
     int r;
 
-    snprintf(line, sizeof(line), "%zu service%s on %zu shard%s, up %s, CPU %.2f %%, %.1f wake-ups/s%s",
+    for (size_t i = 0; i < s->count; i++)
+        held += (double)s->rows[i].memory;
+
+    snprintf(line, sizeof(line),
+             "%zu service%s on %zu shard%s, up %s, CPU %.2f %%, memory %s (below %s), %.1f wake-ups/s%s",
              s->count - 1, s->count == 2 ? "" : "s", s->shards, s->shards == 1 ? "" : "s",
-             duration(s->uptime, up), s->cpu * 100, s->wakeup_rate, since_start ? " (since start)" : "");
+             duration(s->uptime, up), s->cpu * 100, amount((double)s->resident, resident),
+             amount(held, named), s->wakeup_rate, since_start ? " (since start)" : "");
     r = put_line(out, columns, line);
-    snprintf(line, sizeof(line), "%-*s %6s %8s %8s %8s %5s %-9s %-9s %s", (int)name, "NAME", "CPU %", "REQ/S",
-             "IN/S", "OUT/S", "PEERS", "PATH", "MOSTLY", "STATE");
+    snprintf(line, sizeof(line), "%-*s %6s %6s %7s %6s %6s %5s %-9s %-9s %s", (int)name, "NAME", "CPU %",
+             "MEM", "REQ/S", "IN/S", "OUT/S", "PEERS", "PATH", "MOSTLY", "STATE");
     return r ? r : put_line(out, columns, line);
 }
 

@@ -496,3 +496,27 @@ struct public_key control_client_node_key(const struct control_client *c)
 {
     return c->registration.node_key;
 }
+
+void control_client_memory(const struct control_client *c, struct account_memory *m)
+{
+    const void *const blocks[] = {
+        c,
+        c->name,
+        c->hostname,
+        c->auth_key,
+        c->tags,
+        c->reason,
+        c->registration.followup,
+        c->login.body.data,
+        c->poll.body.data,
+        c->update.body.data,
+        c->frames.body.data,
+    };
+
+    for (size_t i = 0; i < COUNT_OF(blocks); i++)
+        account_hold_block(m, ACCOUNT_CONTROL, blocks[i]);
+    for (size_t i = 0; i < c->tag_count; i++)
+        account_hold_block(m, ACCOUNT_CONTROL, c->tags[i]);
+    fetch_memory(c->key_fetch, m);
+    session_memory(c->session, m);
+}

@@ -177,6 +177,8 @@ struct control_status {
     uint64_t connects, registrations, maps, keepalives, updates, pings, stream_bytes;
 };
 
+/* What it holds on the heap, its connections included. */
+void control_client_memory(const struct control_client *c, struct account_memory *m);
 void control_client_status(const struct control_client *c, time_ns now, struct control_status *out);
 struct public_key control_client_node_key(const struct control_client *c); /* in use now; zero: none */
 

@@ -218,3 +218,15 @@ struct stream *fetch_take_stream(struct fetch *f, struct span *leftover)
     *leftover = buf_span(&f->leftover);
     return s;
 }
+
+void fetch_memory(const struct fetch *f, struct account_memory *m)
+{
+    if (!f)
+        return;
+    account_hold_block(m, ACCOUNT_CONTROL, f);
+    account_hold_block(m, ACCOUNT_CONTROL, f->answer.line.data);
+    account_hold_block(m, ACCOUNT_CONTROL, f->answer.body.data);
+    account_hold_block(m, ACCOUNT_CONTROL, f->request.data);
+    account_hold_block(m, ACCOUNT_CONTROL, f->leftover.data);
+    stream_memory(f->stream, ACCOUNT_CONTROL, m);
+}

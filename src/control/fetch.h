@@ -34,6 +34,7 @@ typedef void fetch_fn(void *ctx, const char *failure, time_ns now);
 /* 0, -ENOMEM; everything else comes through `done`. */
 NODISCARD int fetch_start(struct fetch **out, struct ev_loop *loop, const struct fetch_config *config,
                           fetch_fn *done, void *ctx);
+void fetch_memory(const struct fetch *f, struct account_memory *m); /* NULL is fine */
 void fetch_free(struct fetch *f); /* no callback comes any more; NULL is fine */
 
 const struct exchange *fetch_answer(const struct fetch *f);

@@ -195,12 +195,23 @@ static void noise_failure(const struct stream *s, char *out, size_t size)
         snprintf(out, size, "%s", stream_failure(n->below, below));
 }
 
+static void noise_memory(const struct stream *s, enum account_part part, struct account_memory *m)
+{
+    const struct noise_stream *n = CONTAINER_OF((struct stream *)(uintptr_t)s, struct noise_stream, base);
+
+    account_hold_block(m, part, n);
+    account_hold_block(m, part, n->in.data);
+    account_hold_block(m, part, n->out.data);
+    stream_memory(n->below, part, m);
+}
+
 static const struct stream_ops noise_ops = {
     .read = noise_read,
     .write = noise_write,
     .shutdown = noise_shutdown,
     .close = noise_close,
     .failure = noise_failure,
+    .memory = noise_memory,
 };
 
 static void on_below(struct stream *below, unsigned events, time_ns now)

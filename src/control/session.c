@@ -449,3 +449,16 @@ void session_consumed(struct session *s, uint32_t id, size_t n)
     h2_client_consumed(s->h2, id, n);
     ev_task_post(&s->task);
 }
+
+void session_memory(const struct session *s, struct account_memory *m)
+{
+    if (!s)
+        return;
+    account_hold_block(m, ACCOUNT_CONTROL, s);
+    account_hold_block(m, ACCOUNT_CONTROL, s->handshake);
+    account_hold_block(m, ACCOUNT_CONTROL, s->response.data);
+    fetch_memory(s->upgrade, m);
+    stream_memory(s->stream, ACCOUNT_CONTROL, m);
+    if (s->h2)
+        account_hold(m, ACCOUNT_CONTROL, h2_client_memory(s->h2));
+}

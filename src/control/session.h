@@ -42,7 +42,8 @@ struct session_config { /* read inside the call */
 /* 0, -errno. session_free is fine inside any of the ops; requests then end, no other call comes. */
 NODISCARD int session_start(struct session **out, struct ev_loop *loop, const struct session_config *config,
                             const struct session_ops *ops, void *ctx);
-void session_free(struct session *s); /* NULL is fine */
+void session_memory(const struct session *s, struct account_memory *m); /* NULL is fine */
+void session_free(struct session *s);                                   /* NULL is fine */
 
 /* As in http/h2_client.h; H2_E_CLOSED before `ready`. */
 NODISCARD int session_request(struct session *s, const struct h2_request *request,

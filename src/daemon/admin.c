@@ -128,6 +128,20 @@ static void put_services(struct admin_client *c, struct json_writer *w)
     json_array_end(w);
 }
 
+/* What the services' own figures do not have: all of it, and what they share. */
+static void put_memory(const struct daemon *d, struct json_writer *w)
+{
+    struct memory_figures m;
+
+    memory_read(&m);
+    json_object_begin(w, "memory");
+    json_put_u64(w, "residentBytes", m.resident);
+    json_put_u64(w, "heapUsedBytes", m.heap_used);
+    json_put_u64(w, "heapFreeBytes", m.heap_free);
+    json_put_u64(w, "netmapBytes", node_process_memory(d->process));
+    json_object_end(w);
+}
+
 static void finish_status(struct admin_client *c)
 {
     struct daemon *d = c->admin->daemon;
@@ -137,6 +151,7 @@ static void finish_status(struct admin_client *c)
     json_put_str(&w, "version", MANYTAILS_VERSION);
     json_put_i64(&w, "pid", getpid());
     json_put_i64(&w, "uptimeSeconds", (ev_now(d->loop) - d->started_at) / SEC);
+    put_memory(d, &w);
     put_services(c, &w);
     json_array_begin(&w, "shards");
     for (size_t i = 0; i < d->shard_count; i++)

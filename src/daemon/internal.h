@@ -229,6 +229,12 @@ void admin_changes_done(struct daemon *d); /* the last CHANGE was answered */
 /* memory.c: the heap */
 void memory_configure(size_t threads); /* before there is a second thread */
 void memory_settle(void);              /* what starting needed may go */
+/* Of the process. Zeros where the system or the allocator does not say. */
+struct memory_figures {
+    uint64_t resident, virtual;
+    uint64_t heap_used, heap_free; /* free: the allocator keeps it for later */
+};
+void memory_read(struct memory_figures *out);
 
 /* scrape.c: the page for Prometheus. 0, -ENOMEM, or why the address that was asked for cannot be had. */
 NODISCARD int scrape_open(struct daemon *d, const struct config *config);

@@ -3,6 +3,7 @@
 
 #include <link.h>
 #include <malloc.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -41,4 +42,20 @@ void memory_settle(void)
 
     malloc_trim(0);
     dl_iterate_phdr(drop_code, &page);
+}
+
+void memory_read(struct memory_figures *out)
+{
+    struct mallinfo2 heap = mallinfo2(); /* of all arenas */
+    unsigned long long size, resident;
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    FILE *f = fopen("/proc/self/statm", "re");
+
+    *out = (struct memory_figures) { .heap_used = heap.uordblks + heap.hblkhd, .heap_free = heap.fordblks };
+    if (f && fscanf(f, "%llu %llu", &size, &resident) == 2) {
+        out->virtual = size * page;
+        out->resident = resident * page;
+    }
+    if (f)
+        fclose(f);
 }

@@ -102,6 +102,7 @@ FAMILY(scrapes, COUNTER, "manytails_scrapes_total", "Pages of metrics served bef
 FAMILY(scrapes_cut, COUNTER, "manytails_scrapes_cut_total", "Clients of this page that were cut: too slow.")
 FAMILY(process_cpu, COUNTER, "process_cpu_seconds_total", "User and system CPU time.")
 FAMILY(process_rss, GAUGE, "process_resident_memory_bytes", "Resident memory.")
+FAMILY(heap, GAUGE, "manytails_heap_bytes", "What the allocator has given out, and what it keeps for later.")
 FAMILY(process_vm, GAUGE, "process_virtual_memory_bytes", "Virtual memory.")
 FAMILY(process_fds, GAUGE, "process_open_fds", "Open descriptors.")
 FAMILY(process_fds_max, GAUGE, "process_max_fds", "How many it may open.")
@@ -120,16 +121,15 @@ static void put_services(struct daemon *d, struct metrics_page *p)
 
 static void put_memory(struct metrics_page *p)
 {
-    unsigned long long size, resident;
-    long page = sysconf(_SC_PAGESIZE);
-    FILE *f = fopen("/proc/self/statm", "re");
+    struct memory_figures m;
 
-    if (f && fscanf(f, "%llu %llu", &size, &resident) == 2) {
-        metrics_put_u64(p, &process_vm, NULL, size * (uint64_t)page);
-        metrics_put_u64(p, &process_rss, NULL, resident * (uint64_t)page);
+    memory_read(&m);
+    if (m.resident) {
+        metrics_put_u64(p, &process_vm, NULL, m.virtual);
+        metrics_put_u64(p, &process_rss, NULL, m.resident);
     }
-    if (f)
-        fclose(f);
+    metrics_put_u64(p, &heap, METRICS_LABELS("state", "used"), m.heap_used);
+    metrics_put_u64(p, &heap, METRICS_LABELS("state", "free"), m.heap_free);
 }
 
 static void put_descriptors(struct metrics_page *p)
@@ -163,6 +163,7 @@ static void put_process(struct scrape *s, struct metrics_page *p)
                     (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
                         (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6);
     put_memory(p);
+    node_process_metrics_write(d->process, p);
     put_descriptors(p);
     metrics_put(p, &process_start, "", NULL,
                 (double)(ev_wall_clock() - (ev_now(d->loop) - d->started_at)) / (double)SEC);

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "metrics/metrics.h"
+
 #define FRAME_HEADER_BYTES 5
 #define PROTOCOL_VERSION 2
 #define INFO_BYTES_MAX 4096 /* of ServerInfo's JSON */
@@ -656,4 +658,13 @@ const struct derp_counters *derp_client_counters(const struct derp_client *c)
 struct public_key derp_client_server_key(const struct derp_client *c)
 {
     return c->server_key;
+}
+
+size_t derp_client_memory(const struct derp_client *c)
+{
+    size_t bytes = account_block(c) + account_block(c->held.data) + account_block(c->control.data);
+
+    for (const struct queued *q = c->first; q; q = q->next)
+        bytes += account_block(q);
+    return bytes;
 }

@@ -60,7 +60,8 @@ struct derp_config {
 
 /* Life. The caller owns *out. -ENOMEM is the only failure. */
 NODISCARD int derp_client_new(struct derp_client **out, const struct derp_config *config, time_ns now);
-void derp_client_free(struct derp_client *c); /* NULL is fine */
+size_t derp_client_memory(const struct derp_client *c); /* bytes of the heap it holds */
+void derp_client_free(struct derp_client *c);           /* NULL is fine */
 
 /* Before the first byte leaves: the server's key is known already (from its certificate, over TLS 1.3), so
  * say who we are in the same flight and expect no HTTP answer. False: that key cannot be one. */

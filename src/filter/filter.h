@@ -155,6 +155,7 @@ enum filter_verdict filter_check(const struct filter *f, const struct filter_loc
  * growing for want of memory only costs the answer. */
 enum filter_verdict filter_outbound(struct filter_local *l, size_t packet_len,
                                     const struct packet_info *info);
+size_t filter_local_memory(const struct filter_local *l); /* bytes of the heap */
 size_t filter_flow_count(const struct filter_local *l);
 
 /* Capabilities that `src` has towards `dst` (grants). Called once per matching grant and name; `values` is

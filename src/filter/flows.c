@@ -3,6 +3,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "metrics/metrics.h"
+
 #define ROOM_FIRST 8
 #define NONE UINT16_MAX
 
@@ -181,4 +183,9 @@ void flows_free(struct filter_flows *t)
 size_t flows_count(const struct filter_flows *t)
 {
     return t ? t->count : 0;
+}
+
+size_t flows_memory(const struct filter_flows *t)
+{
+    return t ? account_block(t) + account_block(t->items) + account_block(t->buckets) : 0;
 }

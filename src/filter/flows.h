@@ -9,6 +9,7 @@ bool flows_touch(struct filter_flows *t, const struct packet_info *in, uint64_t 
 /* An outbound packet: its flow is the youngest. Allocates at first use; without memory nothing happens. */
 void flows_remember(struct filter_flows **t, const struct packet_info *out, uint64_t seed);
 void flows_free(struct filter_flows *t);
+size_t flows_memory(const struct filter_flows *t); /* bytes of the heap; NULL is fine */
 size_t flows_count(const struct filter_flows *t);
 
 #endif

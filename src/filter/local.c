@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "filter/flows.h"
+#include "metrics/metrics.h"
 
 void filter_local_init(struct filter_local *l, uint64_t seed)
 {
@@ -60,4 +61,9 @@ bool filter_is_local(const struct filter_local *l, const struct ip *a)
 size_t filter_flow_count(const struct filter_local *l)
 {
     return flows_count(l->flows);
+}
+
+size_t filter_local_memory(const struct filter_local *l)
+{
+    return account_block(l->more) + flows_memory(l->flows);
 }

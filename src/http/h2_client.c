@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "http/h2_memory.h"
+#include "metrics/metrics.h"
 
 /* Body bytes wait in nghttp2 while this much is pending; only control frames go beyond it. */
 #define PENDING_BODY_BYTES (64u << 10)
@@ -507,6 +508,15 @@ void h2_client_consumed(struct h2_client *c, uint32_t id, size_t n)
 bool h2_client_closing(const struct h2_client *c)
 {
     return c->goaway || c->broken || c->out_of_memory || !nghttp2_session_check_request_allowed(c->session);
+}
+
+size_t h2_client_memory(const struct h2_client *c)
+{
+    size_t bytes = account_block(c) + account_block(c->out.data) + c->memory.held;
+
+    LIST_EACH (q, &c->requests, struct request, link)
+        bytes += account_block(q) + account_block(q->body) + account_block(q->head);
+    return bytes;
 }
 
 size_t h2_client_running(const struct h2_client *c)

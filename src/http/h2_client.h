@@ -98,6 +98,7 @@ void h2_client_consumed(struct h2_client *c, uint32_t id, size_t n);
 /* No request can be started any more. The owner closes once h2_client_running() is 0. */
 bool h2_client_closing(const struct h2_client *c);
 size_t h2_client_running(const struct h2_client *c);
+size_t h2_client_memory(const struct h2_client *c); /* bytes of the heap, nghttp2's included */
 /* Text of an enum h2_end, for logs. Static storage. */
 const char *h2_end_text(enum h2_end why);
 

@@ -2,40 +2,57 @@
 
 #include <stdlib.h>
 
+#include "metrics/metrics.h"
+
 #define FRAME_BLOCK_BYTES_MIN (16u << 10)
+
+static void *counted(struct h2_lender *l, void *block)
+{
+    l->held += account_block(block);
+    return block;
+}
 
 static void *take_block(size_t size, void *user)
 {
     struct h2_lender *l = user;
 
     if (!l->lending || size < FRAME_BLOCK_BYTES_MIN || size > H2_SCRATCH_BYTES)
-        return malloc(size);
+        return counted(l, malloc(size));
     l->lending = false;
     return l->scratch;
 }
 
 static void free_block(void *p, void *user)
 {
-    if (p != ((struct h2_lender *)user)->scratch)
-        free(p);
+    struct h2_lender *l = user;
+
+    if (p == l->scratch)
+        return;
+    l->held -= account_block(p);
+    free(p);
 }
 
 static void *take_zeroed(size_t count, size_t size, void *user)
 {
-    (void)user;
-    return calloc(count, size);
+    return counted(user, calloc(count, size));
 }
 
 static void *resize_block(void *p, size_t size, void *user)
 {
     struct h2_lender *l = user;
+    size_t before;
     void *larger;
 
     if (!p)
         return take_block(size, user);
-    if (p != l->scratch)
-        return realloc(p, size);
-    larger = malloc(size);
+    if (p != l->scratch) {
+        before = account_block(p);
+        larger = realloc(p, size);
+        if (larger)
+            l->held -= before;
+        return counted(l, larger);
+    }
+    larger = counted(l, malloc(size));
     if (larger)
         memcpy(larger, p, MIN(size, (size_t)H2_SCRATCH_BYTES));
     return larger;

@@ -14,6 +14,7 @@
 
 struct h2_lender {
     uint8_t *scratch; /* borrowed, or NULL */
+    size_t held;      /* bytes of the heap that the session has now */
     bool lending;     /* nghttp2 may have the scratch for its next big block: only while a session is made */
 };
 

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "http/h2_server_internal.h"
+#include "metrics/metrics.h"
 
 /* Twice what all streams together may hold: nghttp2 gives a window back only when half of it was taken, and
  * that half must not be held by streams whose owners take nothing. */
@@ -197,6 +198,17 @@ void h2_server_shutdown(struct h2_server *s)
 bool h2_server_finished(const struct h2_server *s)
 {
     return (s->closing || h2_server_broken(s)) && !s->running && !s->out.len;
+}
+
+size_t h2_server_memory(const struct h2_server *s)
+{
+    size_t bytes = account_block(s) + account_block(s->out.data) + account_block(s->head) + s->memory.held;
+
+    if (s->head)
+        bytes += account_block(s->head->text.data);
+    LIST_EACH (q, &s->requests, struct h2_stream, link)
+        bytes += account_block(q) + account_block(q->answer);
+    return bytes;
 }
 
 size_t h2_server_running(const struct h2_server *s)

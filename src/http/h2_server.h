@@ -159,6 +159,7 @@ void h2_server_shutdown(struct h2_server *s);
 /* GOAWAY was sent or received, no request runs and nothing is pending. */
 bool h2_server_finished(const struct h2_server *s);
 size_t h2_server_running(const struct h2_server *s);
+size_t h2_server_memory(const struct h2_server *s); /* bytes of the heap, nghttp2's included */
 const char *h2_server_fault_text(enum h2_server_fault f);
 
 #endif

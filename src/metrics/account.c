@@ -1,5 +1,6 @@
 #include "metrics/metrics.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -177,4 +178,20 @@ void account_cost_get(const struct account_reading *r, uint32_t number, enum acc
     if (!number && part == ACCOUNT_OTHER)
         out->cpu += r->missed;
     out->wakeups = cell->wakeups;
+}
+
+/* ---- memory --------------------------------------------------------------------------- */
+
+size_t account_block(const void *block)
+{
+    return block ? malloc_usable_size((void *)(uintptr_t)block) + sizeof(size_t) : 0;
+}
+
+uint64_t account_memory_sum(const struct account_memory *m)
+{
+    uint64_t sum = 0;
+
+    for (int part = 0; part < ACCOUNT_PART_COUNT; part++)
+        sum += m->bytes[part];
+    return sum;
 }

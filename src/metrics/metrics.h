@@ -162,6 +162,33 @@ void account_read(struct account_reading *out);
 void account_cost_get(const struct account_reading *r, uint32_t number, enum account_part part,
                       struct account_cost *out);
 
+/* ---- memory ----------------------------------------------------------------------------
+ *
+ * Nothing is counted as it is taken. Whoever holds blocks of the heap adds them up when somebody asks, at
+ * what the allocator took for them: so it costs nothing meanwhile, needs no counter per node, and cannot
+ * drift. What it is a walk over: the peers and connections of a node. docs/protocol/metrics.md says what is
+ * left out.
+ */
+struct account_memory {
+    uint64_t bytes[ACCOUNT_PART_COUNT];
+};
+
+/* What a block of the heap takes, the allocator's own word included. NULL: nothing. It is not looked into. */
+#if defined(__GNUC__) && !defined(__clang__)
+__attribute__((access(none, 1)))
+#endif
+size_t
+account_block(const void *block);
+static inline void account_hold(struct account_memory *m, enum account_part part, size_t bytes)
+{
+    m->bytes[part] += bytes;
+}
+static inline void account_hold_block(struct account_memory *m, enum account_part part, const void *block)
+{
+    m->bytes[part] += account_block(block);
+}
+uint64_t account_memory_sum(const struct account_memory *m);
+
 /* ---- the page --------------------------------------------------------------------------
  *
  * A page is sections by family, since a family's samples must stand together and they come from several

@@ -244,6 +244,22 @@ static void an_account_that_was_never_opened_is_nobodys(void **state)
                          account_cell_of(account_charge_of(0, ACCOUNT_TLS)));
 }
 
+static void a_block_takes_at_least_what_was_asked_for(void **state)
+{
+    (void)state;
+    struct account_memory m = { 0 };
+    void *block = malloc(1000);
+
+    assert_non_null(block);
+    assert_int_equal(account_block(NULL), 0);
+    assert_in_range(account_block(block), 1000 + sizeof(size_t), 1200);
+    account_hold_block(&m, ACCOUNT_TLS, block);
+    account_hold(&m, ACCOUNT_PROXY, 5);
+    assert_int_equal(m.bytes[ACCOUNT_TLS], account_block(block));
+    assert_int_equal(account_memory_sum(&m), account_block(block) + 5);
+    free(block);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -260,6 +276,7 @@ int main(void)
         T(wake_ups_of_a_closed_account_are_not_lost),
         T(what_a_closed_account_cost_is_not_lost),
         T(an_account_that_was_never_opened_is_nobodys),
+        T(a_block_takes_at_least_what_was_asked_for),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

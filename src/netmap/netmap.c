@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "metrics/metrics.h"
+
 #define SECONDS_FROM INT64_C(1577836800) /* 2020-01-01 */
 #define SECONDS_MAX ((1 << 30) - 1)
 #define VIEW_TEXTS_MAX (1u << 20)
@@ -459,4 +461,14 @@ void netmap_caps(const struct netmap *n, const struct netmap_peer *p, const stru
         filter_caps(&n->filter, src, dst, pass_ingress, &only);
     else
         filter_caps(&n->filter, src, dst, each, ctx);
+}
+
+size_t netmap_memory(const struct netmap *n)
+{
+    size_t bytes = account_block(n) + account_block(n->peers) + account_block(n->users) +
+                   account_block(n->chunks) + account_block(n->active) + n->texts.held;
+
+    for (uint32_t i = 0; i < n->chunk_count; i++)
+        bytes += account_block(n->chunks[i].name);
+    return bytes;
 }

@@ -69,6 +69,9 @@ struct netmap;
 NODISCARD int netmap_new(struct netmap **out, struct netmap_store *s);
 void netmap_free(struct netmap *n); /* NULL is fine */
 
+/* Bytes of the heap that are this node's alone: what is shared is in the stats of the store. */
+size_t netmap_memory(const struct netmap *n);
+
 /* One peer whose object changed. old NULL: added; new NULL: removed. */
 struct netmap_change {
     const struct netmap_peer *old, *new;

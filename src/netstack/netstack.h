@@ -325,6 +325,10 @@ struct netstack_usage {
     uint64_t chunk_bytes;  /* buffers of connections */
     uint64_t memory_bytes; /* everything, tables included */
 };
+/* Bytes: of one node with its connections and what is under way on them; of what is nobody's in particular.
+ */
+size_t netstack_node_memory(const struct netstack *ns, uint32_t node);
+size_t netstack_shared_memory(const struct netstack *ns);
 struct netstack_usage netstack_usage(const struct netstack *ns);
 
 #endif

@@ -734,6 +734,39 @@ static void the_window_grows_with_what_is_consumed(void **state)
     finish();
 }
 
+/* Bytes that nobody has read yet are held by the node they came to, until they are. */
+static void what_a_node_holds_is_its_own_and_goes_with_it(void **state)
+{
+    (void)state;
+    static uint8_t bytes[20000];
+    size_t alone, connected, full, other, shared;
+    handle h;
+
+    begin(NULL);
+    alone = netstack_node_memory(b.ns, 1);
+    other = netstack_node_memory(b.ns, 0);
+    assert_true(alone > 0);
+    h = connect_from_a(1, 80);
+    settle();
+    connected = netstack_node_memory(b.ns, 1);
+    assert_true(connected > alone + sizeof(struct tcp_conn));
+    b.hold = true;
+    assert_int_equal(tcp_write(a.ns, h, SPAN_OF(bytes), false), sizeof(bytes));
+    settle();
+    full = netstack_node_memory(b.ns, 1);
+    assert_true(full > connected + sizeof(bytes));
+    shared = netstack_shared_memory(b.ns);
+    assert_true(shared >= sizeof(struct netstack));
+    assert_true(shared + full <= netstack_usage(b.ns).memory_bytes);
+    assert_int_equal(netstack_node_memory(b.ns, 0), other);
+    assert_int_equal(netstack_node_memory(b.ns, 1000), 0);
+    netstack_peer_remove(b.ns, 1, TOKEN + 1);
+    assert_int_equal(netstack_node_memory(b.ns, 1), alone);
+    carry(&b, NULL);
+    carry(&a, NULL);
+    finish();
+}
+
 /* One byte in every other place, as far as the window goes: memory stays within the peer's limit. */
 static void scattered_bytes_cannot_fill_the_memory(void **state)
 {
@@ -848,6 +881,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(connections_send_in_turn),
     cmocka_unit_test(a_reader_that_stops_stops_the_sender),
     cmocka_unit_test(the_window_grows_with_what_is_consumed),
+    cmocka_unit_test(what_a_node_holds_is_its_own_and_goes_with_it),
     cmocka_unit_test(scattered_bytes_cannot_fill_the_memory),
     cmocka_unit_test(half_open_connections_tell_when_they_fail),
     cmocka_unit_test(a_rejected_attempt_is_refused),

@@ -117,6 +117,13 @@ static void inner_failure(const struct stream *base, char *out, size_t size)
     snprintf(out, size, "%s", s->error ? err_text(s->error) : "closed");
 }
 
+/* The connection itself is the stack's, which counts it with its node. */
+static void inner_memory(const struct stream *s, enum account_part part, struct account_memory *m)
+{
+    (void)part;
+    account_hold_block(m, ACCOUNT_NETSTACK, inner_of(s));
+}
+
 static const struct stream_ops inner_ops = {
     .read = inner_read,
     .write = inner_write,
@@ -124,6 +131,7 @@ static const struct stream_ops inner_ops = {
     .shutdown = inner_shutdown,
     .close = inner_close,
     .failure = inner_failure,
+    .memory = inner_memory,
 };
 
 static struct inner_stream *stream_new(struct node *n, handle conn)

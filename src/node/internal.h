@@ -11,6 +11,7 @@
  *   service.c   what listens: SYN policy, TLS, the proxy, who-is
  *   inner.c     a connection inside the tunnel as a stream
  *   status.c    JSON for people and tests
+ *   memory.c    what a node holds, by part of the program
  *   words.c     where a node stands, in a sentence
  *   notices.c   what the control server wants people to know
  */
@@ -351,6 +352,10 @@ void unknown_forget(struct node *n);
 
 /* status.c: what the thread's accounts say now; one reading for all nodes of an answer */
 const struct account_reading *node_shard_reading(struct node_shard *s, time_ns now);
+
+/* memory.c: what they hold on the heap, by part; a shard's: besides its nodes. */
+void node_memory(const struct node *n, struct account_memory *m);
+void node_shard_memory(const struct node_shard *s, struct account_memory *m);
 
 /* tsmp.c */
 /* True: it was TSMP and is done with. */

@@ -184,6 +184,23 @@ FAMILY(cpu, COUNTER, "manytails_cpu_seconds_total",
        "CPU time by service and part of the program; all add up to that of the shards' threads.")
 FAMILY(wakeups, COUNTER, "manytails_wakeups_total", "Times that a sleeping thread was woken, and for what.")
 
+FAMILY(memory_held, GAUGE, "manytails_memory_bytes",
+       "Heap that is held, by service and part of the program; without a name: what services share.")
+
+static void put_memory(const struct account_memory *m, const char *name, unsigned index,
+                       struct metrics_page *p)
+{
+    char shard[12];
+
+    snprintf(shard, sizeof(shard), "%u", index);
+    for (int part = 0; part < ACCOUNT_PART_COUNT; part++)
+        if (m->bytes[part])
+            metrics_put_u64(
+                p, &memory_held,
+                METRICS_LABELS("service_name", name, "part", account_part_texts[part].label, "shard", shard),
+                m->bytes[part]);
+}
+
 static void put_cost(struct node_shard *s, uint32_t account, const char *name, struct metrics_page *p,
                      time_ns now)
 {
@@ -253,6 +270,7 @@ static void put_tunnel(const struct node *n, struct metrics_page *p)
 void node_metrics_write(const struct node *n, struct metrics_page *p, time_ns now)
 {
     const struct proxy_counters *c = proxy_service_counters(n->proxy);
+    struct account_memory memory = { 0 };
     struct control_status control;
 
     put_tsnsrv(c, n->name, p);
@@ -270,6 +288,18 @@ void node_metrics_write(const struct node *n, struct metrics_page *p, time_ns no
     put_peers(n, p, now);
     if (n->account)
         put_cost(n->shard, n->account, n->name, p, now);
+    node_memory(n, &memory);
+    put_memory(&memory, n->name, n->shard->index, p);
+}
+
+/* ---- the process ----------------------------------------------------------------------------- */
+
+void node_process_metrics_write(const struct node_process *p, struct metrics_page *page)
+{
+    metrics_put_u64(
+        page, &memory_held,
+        METRICS_LABELS("service_name", "", "part", account_part_texts[ACCOUNT_CONTROL].label, "shard", ""),
+        node_process_memory(p));
 }
 
 /* ---- the shard ------------------------------------------------------------------------------- */
@@ -347,6 +377,7 @@ static void put_machines(const struct node_shard *s, struct metrics_page *p, con
 
 void node_shard_metrics_write(struct node_shard *s, struct metrics_page *p, time_ns now)
 {
+    struct account_memory memory = { 0 };
     const char *const *labels;
     char index[12];
 
@@ -359,4 +390,6 @@ void node_shard_metrics_write(struct node_shard *s, struct metrics_page *p, time
     metrics_put_u64(p, &loop_wakeups, labels, ev_loop_wakeups(s->loop));
     metrics_put(p, &thread_cpu, "", labels, (double)node_shard_reading(s, now)->thread_cpu / (double)SEC);
     put_cost(s, 0, "", p, now); /* what no service asked for */
+    node_shard_memory(s, &memory);
+    put_memory(&memory, "", s->index, p);
 }

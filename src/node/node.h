@@ -41,6 +41,9 @@ struct node_process_config {
 NODISCARD int node_process_new(struct node_process **out, const struct node_process_config *config,
                                char why[NODE_WHY_BYTES]);
 void node_process_free(struct node_process *p); /* after its shards; NULL is fine */
+/* Bytes of the heap that netmaps take which nodes share. Any thread; NULL is fine. */
+size_t node_process_memory(const struct node_process *p);
+void node_process_metrics_write(const struct node_process *p, struct metrics_page *page);
 
 /* ---- shard --------------------------------------------------------------------- */
 

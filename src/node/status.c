@@ -167,8 +167,18 @@ const struct account_reading *node_shard_reading(struct node_shard *s, time_ns n
     return &s->reading;
 }
 
-/* CPU in microseconds and wake-ups, by part of the program. */
-static void put_cost(struct node_shard *s, uint32_t account, struct json_writer *w, time_ns now)
+static void put_memory(const struct account_memory *m, struct json_writer *w)
+{
+    json_object_begin(w, "memoryBytes");
+    for (int part = 0; part < ACCOUNT_PART_COUNT; part++)
+        json_put_u64(w, account_part_texts[part].label, m->bytes[part]);
+    json_object_end(w);
+    json_put_u64(w, "memoryBytesTotal", account_memory_sum(m));
+}
+
+/* CPU in microseconds, wake-ups and memory, by part of the program. */
+static void put_cost(struct node_shard *s, uint32_t account, const struct account_memory *m,
+                     struct json_writer *w, time_ns now)
 {
     const struct account_reading *r = node_shard_reading(s, now);
     uint64_t wakeups = 0;
@@ -187,6 +197,7 @@ static void put_cost(struct node_shard *s, uint32_t account, struct json_writer 
     json_object_end(w);
     json_put_u64(w, "cpuMicrosecondsTotal", (uint64_t)(cpu / USEC));
     json_put_u64(w, "wakeups", wakeups);
+    put_memory(m, w);
     json_object_end(w);
 }
 
@@ -194,6 +205,7 @@ void node_status_write(const struct node *n, struct json_writer *w, time_ns now)
 {
     const struct netmap_peer *self = netmap_self(n->netmap);
     char time[TIME_TEXT_BYTES], key[KEY_TEXT_BYTES];
+    struct account_memory memory = { 0 };
 
     json_object_begin(w, NULL);
     json_put_str(w, "name", n->name);
@@ -219,8 +231,9 @@ void node_status_write(const struct node *n, struct json_writer *w, time_ns now)
     json_put_u64(w, "bytesIn", n->bytes_in);
     json_put_u64(w, "bytesOut", n->bytes_out);
     json_put_u64(w, "blockedByPolicy", n->filtered);
+    node_memory(n, &memory);
     if (n->account)
-        put_cost(n->shard, n->account, w, now);
+        put_cost(n->shard, n->account, &memory, w, now);
     json_object_end(w);
 }
 
@@ -241,6 +254,8 @@ static void put_netstack(const struct node_shard *s, struct json_writer *w)
 
 void node_shard_status_write(struct node_shard *s, struct json_writer *w, time_ns now)
 {
+    struct account_memory memory = { 0 };
+
     json_object_begin(w, NULL);
     json_put_u64(w, "shard", s->index);
     json_put_u64(w, "udpPort", underlay_port(s->underlay, true));
@@ -251,7 +266,8 @@ void node_shard_status_write(struct node_shard *s, struct json_writer *w, time_n
 #define X(name, text) json_put_u64(w, #name, s->counters.name);
     SHARD_COUNTERS(X)
 #undef X
-    put_cost(s, 0, w, now); /* what no node asked for */
+    node_shard_memory(s, &memory);
+    put_cost(s, 0, &memory, w, now); /* what no node asked for */
     json_put_u64(w, "cpuMicroseconds", (uint64_t)(node_shard_reading(s, now)->thread_cpu / USEC));
     put_netstack(s, w);
     json_object_end(w);

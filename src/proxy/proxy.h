@@ -284,6 +284,10 @@ struct proxy_counters {
 
 const struct proxy_counters *proxy_service_counters(const struct proxy_service *service);
 
+/* What they hold on the heap: a service with its connections and requests, a shard besides. */
+void proxy_service_memory(const struct proxy_service *service, struct account_memory *m);
+void proxy_shard_memory(const struct proxy_shard *shard, struct account_memory *m);
+
 /* How a server that requests are sent to has failed, since it answered the last time. Kept once it did, also
  * when it answers again: until it fails anew. */
 #define PROXY_TROUBLE_BYTES 96

@@ -77,6 +77,7 @@ uint16_t routes_find(const struct routes *r, const uint8_t hash_key[16],
                      const struct public_key *peer); /* 0 */
 void routes_forget(struct routes *r, const uint8_t hash_key[16], const struct public_key *peer,
                    uint16_t region);
+size_t routes_memory(const struct routes *r); /* bytes of the heap */
 void routes_forget_region(struct routes *r, uint16_t region);
 
 /* ---- probe.c ---- */

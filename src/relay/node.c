@@ -167,6 +167,22 @@ void relay_node_status(const struct relay_node *n, time_ns now, struct relay_sta
     connection_words(home, now, out->sentence, sizeof(out->sentence));
 }
 
+void relay_node_memory(const struct relay_node *n, struct account_memory *m)
+{
+    if (!n)
+        return;
+    account_hold_block(m, ACCOUNT_RELAY, n);
+    account_hold_block(m, ACCOUNT_RELAY, n->name);
+    account_hold(m, ACCOUNT_RELAY, routes_memory(&n->routes));
+    LIST_EACH (c, &n->connections, struct relay_connection, link) {
+        account_hold_block(m, ACCOUNT_RELAY, c);
+        account_hold_block(m, ACCOUNT_RELAY, c->why);
+        if (c->derp)
+            account_hold(m, ACCOUNT_RELAY, derp_client_memory(c->derp));
+        stream_memory(c->stream, ACCOUNT_RELAY, m);
+    }
+}
+
 const struct relay_counters *relay_node_counters(const struct relay_node *n)
 {
     return &n->counters;

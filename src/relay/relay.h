@@ -108,6 +108,8 @@ struct relay_counters {
     uint64_t dropped_lost; /* waited for a connection that broke, or did not come */
     uint64_t connects, failures;
 };
+/* What its connections hold, on the heap. NULL is fine. */
+void relay_node_memory(const struct relay_node *n, struct account_memory *m);
 const struct relay_counters *relay_node_counters(const struct relay_node *n);
 
 #endif

@@ -2,6 +2,7 @@
  * docs/protocol/relay.md). One entry of about 90 bytes per peer that sent something over a relay. */
 #include <stdlib.h>
 
+#include "metrics/metrics.h"
 #include "relay/internal.h"
 
 struct route {
@@ -87,4 +88,13 @@ void routes_forget_region(struct routes *r, uint16_t region)
         if (route->region == region)
             route_free(r, route);
     }
+}
+
+size_t routes_memory(const struct routes *r)
+{
+    size_t bytes = account_block(r->table.buckets);
+
+    LIST_EACH (route, &r->order, struct route, link)
+        bytes += account_block(route);
+    return bytes;
 }

@@ -18,6 +18,7 @@
 #define MANYTAILS_STREAM_STREAM_H
 
 #include "ev/ev.h"
+#include "metrics/metrics.h"
 
 #include <sys/types.h>
 
@@ -35,6 +36,8 @@ struct stream_ops {
     void (*shutdown)(struct stream *s);
     void (*close)(struct stream *s, bool abort);
     void (*failure)(const struct stream *s, char *out, size_t size);
+    /* What it and the streams below hold; its own under `part`, unless it has one. NULL: nothing. */
+    void (*memory)(const struct stream *s, enum account_part part, struct account_memory *m);
 };
 
 struct stream {
@@ -83,6 +86,12 @@ static inline void stream_set_owner(struct stream *s, void *owner,
  * expired". Only of use after an error or STREAM_FAILED, before stream_close. Returns out. */
 #define STREAM_FAILURE_BYTES 200
 const char *stream_failure(const struct stream *s, char out[STREAM_FAILURE_BYTES]);
+
+static inline void stream_memory(const struct stream *s, enum account_part part, struct account_memory *m)
+{
+    if (s && s->ops->memory)
+        s->ops->memory(s, part, m);
+}
 
 /* ---- sockets -------------------------------------------------------------------
  * The caller sets owner and on_event before the loop's next turn.

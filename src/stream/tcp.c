@@ -123,6 +123,14 @@ static void tcp_failure(const struct stream *s, char *out, size_t size)
     out[at] = (char)tolower((unsigned char)out[at]);
 }
 
+static void tcp_memory(const struct stream *s, enum account_part part, struct account_memory *m)
+{
+    const struct tcp_stream *t = CONTAINER_OF((struct stream *)(uintptr_t)s, struct tcp_stream, base);
+
+    account_hold_block(m, part, t);
+    account_hold_block(m, part, t->dial);
+}
+
 static const struct stream_ops tcp_ops = {
     .read = tcp_read,
     .write = tcp_write,
@@ -130,6 +138,7 @@ static const struct stream_ops tcp_ops = {
     .shutdown = tcp_shutdown,
     .close = tcp_close,
     .failure = tcp_failure,
+    .memory = tcp_memory,
 };
 
 int tcp_new(struct tcp_stream **out, struct ev_loop *loop)

@@ -248,6 +248,17 @@ static void tunnel_failure(const struct stream *s, char *out, size_t size)
         snprintf(out, size, "the proxy at %s: %s", t->proxy, stream_failure(t->below, below));
 }
 
+static void tunnel_memory(const struct stream *s, enum account_part part, struct account_memory *m)
+{
+    const struct tunnel *t = CONTAINER_OF((struct stream *)(uintptr_t)s, struct tunnel, base);
+
+    account_hold_block(m, part, t);
+    account_hold_block(m, part, t->request.data);
+    account_hold_block(m, part, t->head.data);
+    account_hold_block(m, part, t->why);
+    stream_memory(t->below, part, m);
+}
+
 static const struct stream_ops tunnel_ops = {
     .read = tunnel_read,
     .write = tunnel_write,
@@ -255,6 +266,7 @@ static const struct stream_ops tunnel_ops = {
     .shutdown = tunnel_shutdown,
     .close = tunnel_close,
     .failure = tunnel_failure,
+    .memory = tunnel_memory,
 };
 
 static int write_head(struct tunnel *t, const struct stream_dial *to, const struct forward_proxy *by)

@@ -338,6 +338,22 @@ static ssize_t tls_writev(struct stream *s, const struct span *parts, size_t cou
     return n;
 }
 
+static void tls_memory(const struct stream *s, enum account_part part, struct account_memory *m)
+{
+    const struct tls_stream *t = CONTAINER_OF((struct stream *)(uintptr_t)s, struct tls_stream, base);
+
+    account_hold_block(m, ACCOUNT_TLS, t);
+    account_hold_block(m, ACCOUNT_TLS, t->capture);
+    account_hold_block(m, ACCOUNT_TLS, t->name);
+    account_hold_block(m, ACCOUNT_TLS, t->out.data);
+    account_hold_block(m, ACCOUNT_TLS, t->handed);
+    if (t->handed)
+        account_hold_block(m, ACCOUNT_TLS, t->handed->in.data);
+    if (t->ssl)
+        account_hold(m, ACCOUNT_TLS, TLS_OPENSSL_BYTES);
+    stream_memory(t->below, part, m);
+}
+
 static const struct stream_ops tls_ops = {
     .read = tls_read,
     .write = tls_write,
@@ -345,6 +361,7 @@ static const struct stream_ops tls_ops = {
     .shutdown = tls_shutdown,
     .close = tls_close,
     .failure = tls_failure,
+    .memory = tls_memory,
 };
 
 /* ---- events --------------------------------------------------------------------- */

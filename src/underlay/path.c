@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "metrics/metrics.h"
+
 #define NO_TIME INT64_MIN /* never happened */
 #define CANDIDATES_FIRST 4
 
@@ -676,4 +678,9 @@ int path_lead(const struct path_quality *a, const struct path_quality *b)
 {
     return kind_points(&a->ip) + speed_points(a->latency_us, b->latency_us) - kind_points(&b->ip) -
            speed_points(b->latency_us, a->latency_us);
+}
+
+size_t path_memory(const struct path *p)
+{
+    return p->state ? account_block(p->state) + account_block(p->state->candidates) : 0;
 }

@@ -70,6 +70,8 @@ struct path {
     struct ip_port last_best; /* port 0: none. Tried first, beside the relay, when we wake up */
 };
 
+size_t path_memory(const struct path *p); /* bytes of the heap */
+
 /* ---- one turn -------------------------------------------------------------------------- */
 
 struct path_ping {

@@ -495,3 +495,22 @@ void underlay_peer_status_get(const struct underlay_peer *p, time_ns now, struct
     out->address = view.best;
     out->latency_us = view.latency_us;
 }
+
+/* ---- memory ------------------------------------------------------------------------------------- */
+
+size_t underlay_peer_memory(const struct underlay_peer *p)
+{
+    return p->node->u->peers.object_bytes + path_memory(&p->path);
+}
+
+size_t underlay_node_memory(const struct underlay_node *n)
+{
+    return n->u->nodes.object_bytes;
+}
+
+size_t underlay_memory(const struct underlay *u)
+{
+    return account_block(u) + account_block(u->room) + slab_memory(&u->nodes) + slab_memory(&u->peers) +
+           slab_memory(&u->senders.boxes) - u->nodes.used * u->nodes.object_bytes -
+           u->peers.used * u->peers.object_bytes;
+}

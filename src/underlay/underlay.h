@@ -242,6 +242,10 @@ struct underlay_counters {
     uint64_t rebinds;       /* fresh sockets, because the kernel refused to send or the network changed */
     uint64_t relays_probed; /* regions measured over HTTPS, because UDP is blocked */
 };
+/* Bytes of the heap: of a peer's path, of a node, of what they share. */
+size_t underlay_peer_memory(const struct underlay_peer *p);
+size_t underlay_node_memory(const struct underlay_node *n);
+size_t underlay_memory(const struct underlay *u);
 const struct underlay_counters *underlay_counters_get(const struct underlay *u);
 
 #define UNDERLAY_IDLE_PEER_BYTES 208

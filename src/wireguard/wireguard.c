@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "metrics/metrics.h"
+
 #define FIRST_DOORS 16
 
 static void random_default(void *ctx, void *out, size_t len)
@@ -340,4 +342,32 @@ void secret_key_draw(struct wireguard *w, struct secret_key *out)
 {
     w->random(w->random_ctx, out->bytes, sizeof(out->bytes));
     secret_key_clamp(out);
+}
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+static size_t keypair_memory(const struct keypair *kp)
+{
+    return kp ? account_block(kp) + account_block(kp->replay.ring) : 0;
+}
+
+size_t wireguard_peer_memory(const struct wireguard_peer *p)
+{
+    const struct active *a = p->active;
+    size_t bytes = account_block(p) + account_block(a);
+
+    return a ? bytes + keypair_memory(a->previous) + keypair_memory(a->current) + keypair_memory(a->next)
+             : bytes;
+}
+
+size_t wireguard_node_memory(const struct wireguard_node *n)
+{
+    return account_block(n) + sizeof(struct door);
+}
+
+size_t wireguard_memory(const struct wireguard *w)
+{
+    return account_block(w) + account_block(w->indices.entries) + account_block(w->peers.buckets) +
+           account_block(w->doors) - w->door_count * sizeof(struct door) + account_block(w->recent) +
+           account_block(w->searchers) + account_block(w->handshakers);
 }

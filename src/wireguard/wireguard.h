@@ -224,6 +224,10 @@ struct wireguard_counters {
     uint64_t handshakes_delayed; /* initiations held back because too many were due at once */
     uint32_t nodes, peers, peers_active, indices;
 };
+/* Bytes of the heap: of a peer with its keys, of a node, of what they share. */
+size_t wireguard_peer_memory(const struct wireguard_peer *p);
+size_t wireguard_node_memory(const struct wireguard_node *n);
+size_t wireguard_memory(const struct wireguard *w);
 const struct wireguard_counters *wireguard_counters(const struct wireguard *w);
 
 #endif

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # The page for Prometheus is well formed and counts each request of each service once under tsnsrv's names and ours,
-# CPU of services and parts adds up to that of the threads, and `top` names the busy service first.
+# CPU of services and parts adds up to that of the threads, and `top` names the busy service first. The memory of
+# a service rises with a download that its client does not take, and falls with its end; HTTP/2 is counted apart.
 
 # metrics [EXPRESSION...]: fetches the page and checks it.
 metrics() {
@@ -11,6 +12,8 @@ configure
 service busy "$NGINX"
 service quiet "$NGINX"
 service gone http://127.0.0.1:9
+service secure "$NGINX" plaintext false listenAddr '":443"' \
+  certificateFile "$LAB_DIR/certs/derp.lab.test.crt" keyFile "$LAB_DIR/certs/derp.lab.test.key"
 start
 client c1 tun
 eventually "$LIMIT" sees c1 busy
@@ -39,7 +42,7 @@ eventually "$LIMIT" metrics \
   "m['tsnsrv_proxy_errors{service_name=\"gone\"}'] == 1" \
   "m['tsnsrv_proxy_errors{$busy}'] == 0" \
   "m['manytails_requests_total{service_name=\"gone\",code=\"502\"}'] == 1" \
-  "m['manytails_services{state=\"up\"}'] == 3"
+  "m['manytails_services{state=\"up\"}'] == 4"
 
 step "costs"
 expect metrics \
@@ -53,6 +56,55 @@ expect metrics \
 table=$(sut_env in_ns "$NS_SUT" "$MANYTAILS" top --once)
 echo "$table"
 expect test "$(grep -vF '(shared)' <<<"$table" | sed -n 3p | cut -d ' ' -f 1)" = busy
+
+step "memory rises with a download that nobody takes, and falls with it"
+held() { # SERVICE [PART]: bytes
+  status_of "$1" | jq -e "if \"${2:-}\" == \"\" then .cost.memoryBytesTotal else .cost.memoryBytes[\"${2:-}\"] end"
+}
+more_than() { # BYTES SERVICE [PART]
+  [[ $(held "${@:2}") -gt $1 ]]
+}
+resting=$(held busy)
+others=$(held quiet)
+for part in other control relay wireguard netstack proxy; do
+  expect more_than 0 busy "$part"
+done
+spawn slow-client "$NS_PREFIX-c1" curl -sS -o /dev/null --limit-rate 10k "http://$(ip4 busy)/100m"
+eventually "$LIMIT" more_than $((resting + 30000)) busy
+echo "resting $resting bytes, now $(held busy), of them $(held busy netstack) in the stack"
+expect more_than 30000 busy netstack
+expect test "$(held quiet)" -lt $((others + 20000))
+expect metrics \
+  "m['manytails_memory_bytes{$busy}'] > $resting + 30000" \
+  "m['manytails_memory_bytes{$busy,part=\"netstack\"}'] > 30000" \
+  "m['manytails_memory_bytes'] < m['process_resident_memory_bytes']" \
+  "m['manytails_memory_bytes{service_name=\"\",part=\"control\"}'] > 0"
+table=$(sut_env in_ns "$NS_SUT" "$MANYTAILS" top --once --sort memory)
+echo "$table"
+expect test "$(grep -vF '(shared)' <<<"$table" | sed -n 3p | cut -d ' ' -f 1)" = busy
+stop_daemon slow-client
+fell() {
+  [[ $(held busy) -lt $((resting + 20000)) ]]
+}
+eventually "$LIMIT" fell
+
+step "HTTP/2"
+eventually "$LIMIT" sees c1 secure
+secure='service_name="secure"'
+tls() { # ARGUMENTS...
+  fetch c1 "https://derp.lab.test/1k" --resolve "derp.lab.test:443:$(ip4 secure)" -o /dev/null "$@"
+}
+eventually "$LIMIT" tls --http1.1
+expect tls --http2
+expect tls --http2
+eventually "$LIMIT" metrics \
+  "m['manytails_protocol_requests_total{$secure,protocol=\"http2\"}'] == 2" \
+  "m['manytails_protocol_requests_total{$secure,protocol=\"http1\"}'] >= 1" \
+  "m['manytails_http2_connections_total{$secure}'] == 2" \
+  "m['manytails_http2_connections{$secure}'] == 0" \
+  "m['manytails_http2_resets_total{$secure}'] == 0" \
+  "m['manytails_http2_given_up_total{$secure}'] == 0"
+expect jq -e '.http2.requests == 2 and .http2.connectionsTotal == 2 and .http2.givenUp.protocol == 0' <(status_of secure)
 
 step "only where it was asked for"
 refute in_ns "$NS_SUT" curl -sS --fail --max-time 5 "http://$SUT_IP:9099/metrics"
