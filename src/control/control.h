@@ -28,6 +28,8 @@
 #define CONTROL_AUTH_KEY_BYTES_MAX 1024 /* hosted keys with a tailnet-lock suffix have ~300 */
 #define CONTROL_LOGOUT_NS (5 * SEC)     /* the server's chance to hear of a log-out */
 #define CONTROL_HANDSHAKES_DEFAULT 64   /* nodes between dialling and their first netmap, per server */
+#define CONTROL_URL_BYTES 288           /* of a URL in its normal form, with the NUL */
+#define CONTROL_OAUTH_HOSTED "https://api.tailscale.com"
 
 /* One line per state: name in code, name in metrics and JSON, what may be assumed while in it. */
 #define CONTROL_STATES(X)                                                                          \
@@ -84,7 +86,7 @@ struct control_config {
     const char *name;        /* of the node, for the log */
     const char *control_url; /* see control_url_check */
     const char *hostname;    /* asked for; the netmap says what it became */
-    const char *auth_key;    /* NULL or "": interactive login. Secret: never logged */
+    const char *auth_key;    /* NULL or "": interactive login. Or an OAuth client secret. Never logged */
     struct tls_client *tls;  /* the roots to trust; one for all nodes that trust the same. NULL: http only */
     bool ephemeral;
     const char *const *request_tags; /* "tag:x"; left out while an auth key is used that refuses them */
@@ -135,6 +137,23 @@ enum control_outcome {
 
 /* Question for the configuration's check: NULL, or what is wrong with the URL, in words. Static text. */
 const char *control_url_check(struct span url);
+
+/* An OAuth client secret stands where an auth key would: "tskey-client-..." or "hskey-client-...", and behind
+ * a "?" maybe ephemeral=BOOL, preauthorized=BOOL, baseURL=URL with "&" between. When a registration needs a
+ * key, one is minted with it at `base`, for the tags of the configuration (there has to be one). */
+struct control_oauth {
+    size_t secret_len; /* of the text before the "?" */
+    bool ephemeral, ephemeral_said, preauthorized;
+    char base[CONTROL_URL_BYTES]; /* "": not said */
+};
+
+bool control_oauth_is(const char *auth_key);
+/* NULL, or what is wrong, in words without any of the secret (static); *parameter then is the number of the
+ * name=value behind the "?", from 1; 0: the secret itself. */
+const char *control_oauth_parse(const char *text, struct control_oauth *out, unsigned *parameter);
+/* Where its keys are asked for: what it says; or the hosted service; or, for hskey-, the control server. */
+void control_oauth_base(const char *text, const struct control_oauth *parts, const char *control_url,
+                        char out[CONTROL_URL_BYTES]);
 
 /* Life. `ops` is kept by pointer, the config is copied. 0, CONTROL_E_*, -ENOMEM. */
 NODISCARD int control_client_new(struct control_client **out, struct control_shard *shard,

@@ -6,10 +6,10 @@
 #ifndef MANYTAILS_CONTROL_URL_H
 #define MANYTAILS_CONTROL_URL_H
 
-#include "base/base.h"
+#include "control/control.h"
 
 #define URL_HOST_BYTES 256
-#define URL_TEXT_BYTES 288 /* "https://" + host + ":65535" + NUL */
+#define URL_TEXT_BYTES CONTROL_URL_BYTES /* "https://" + host + ":65535" + NUL */
 
 struct control_url {
     bool tls;
