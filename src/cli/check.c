@@ -4,6 +4,7 @@
 
 #include "cli/cli.h"
 #include "config/config.h"
+#include "control/control.h"
 
 /* Every line of `text` with something before it. */
 static void print_lines(FILE *out, const char *before, const struct buf *text)
@@ -25,9 +26,10 @@ static void print_service(const struct config *c, const struct config_service *s
            s->upstream, *s->upstream_unix_address || *s->upstream_tcp_address ? " at " : "",
            *s->upstream_unix_address ? s->upstream_unix_address : s->upstream_tcp_address);
     printf("      state %s; %s\n", s->state_directory,
-           *s->auth_key_path ? "auth key from a file"
-           : s->auth_key     ? "auth key from the environment"
-                             : "no auth key: a login URL is printed if it is not registered yet");
+           s->auth_key && control_oauth_is(s->auth_key) ? "auth keys are made with an OAuth client secret"
+           : *s->auth_key_path                          ? "auth key from a file"
+           : s->auth_key                                ? "auth key from the environment"
+                         : "no auth key: a login URL is printed if it is not registered yet");
     if (strcmp(s->control_url, c->control_url) != 0)
         printf("      control server %s\n", s->control_url);
     if (s->tags.count || s->ephemeral) {

@@ -71,7 +71,8 @@ struct config_service {
     time_ns timeout;
     char *state_directory; /* filled in: never empty in a good configuration */
     char *auth_key_path;
-    char *auth_key;    /* secret: from the file or the environment; NULL: interactive */
+    char *auth_key; /* secret: from the file or the environment; NULL: interactive. An OAuth client secret has
+                     * all behind its "?" */
     char *control_url; /* filled in */
     struct config_list tags;
     bool verbose;

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "config/internal.h"
+#include "control/control.h"
 
 #define SECRET_BYTES_MAX 4096
 #define CREDENTIAL "credential:"
@@ -184,13 +185,6 @@ static int read_header(struct config *c, struct config_service *s, char **item)
     return 0;
 }
 
-static bool is_oauth_secret(const char *key)
-{
-    struct span s = span_from_str(key);
-
-    return text_starts_with(s, "tskey-client-") || text_starts_with(s, "hskey-client-");
-}
-
 static bool exists(const char *folder, const char *name)
 {
     char path[4096];
@@ -207,11 +201,103 @@ static bool is_registered(const struct config_service *s)
 
 static void bad_key(struct config *c, struct config_service *s, const char *text)
 {
+    struct config_place at = place_of_option(s, &s->auth_key_path);
+
     if (is_registered(s) && !(c->mode & CONFIG_STRICT))
-        notice(c, "service %s: Could not read authkey from file: %s; its state is used", s->name, text);
+        notice(c, "service %s: Could not read authkey from %s: %s; its state is used", s->name,
+               *s->auth_key_path ? "file" : "the environment", text);
     else
-        secret_fault(c, s, place_of_option(s, &s->auth_key_path), "%s", text);
+        secret_fault(c, s, at.line ? at : s->place, "%s", text);
 }
+
+static void wipe_text(char **text)
+{
+    if (*text)
+        explicit_bzero(*text, strlen(*text));
+    free(*text);
+    *text = NULL;
+}
+
+/* ---- OAuth client secrets ---------------------------------------------------------------------- */
+
+#define WORDS_BYTES 300
+
+/* What keeps the secret from being used, NULL if nothing does. None of it is in the words. */
+static const char *oauth_fault(const struct config_service *s, struct control_oauth *parts,
+                               char out[WORDS_BYTES])
+{
+    const char *base = config_variable(CONFIG_VARIABLE_OAUTH_BASE), *wrong;
+    unsigned parameter;
+
+    wrong = control_oauth_parse(s->auth_key, parts, &parameter);
+    if (wrong && parameter) {
+        snprintf(out, WORDS_BYTES, "number %u behind the \"?\" of the OAuth client secret: %s", parameter,
+                 wrong);
+        return out;
+    }
+    if (wrong)
+        return wrong;
+    if (!s->tags.count)
+        return "an OAuth client secret makes keys for tagged nodes only: give the service at least one tag";
+    if (parts->base[0] || !base)
+        return NULL;
+    wrong = control_url_check(span_from_str(base));
+    if (wrong) {
+        snprintf(out, WORDS_BYTES, "TS_BASE_URL \"%.100s\": %s", base, wrong);
+        return out;
+    }
+    snprintf(parts->base, sizeof(parts->base), "%s", base);
+    return NULL;
+}
+
+static bool is_plain(const char *url)
+{
+    struct span s = span_from_str(url);
+
+    return text_starts_with(s, "http://") && !text_starts_with(s, "http://127.") &&
+           !text_starts_with(s, "http://[::1]") && !text_starts_with(s, "http://localhost");
+}
+
+/* What the secret says of the node counts, what it leaves open the service says: then the text has it all. */
+static int oauth_complete(struct config *c, struct config_service *s, const struct control_oauth *parts)
+{
+    char url[CONTROL_URL_BYTES], *text;
+
+    if (parts->ephemeral_said && parts->ephemeral != s->ephemeral) {
+        if (place_of_option(s, &s->ephemeral).set)
+            notice(c, "service %s: its OAuth client secret says ephemeral=%s, and that counts", s->name,
+                   parts->ephemeral ? "true" : "false");
+        s->ephemeral = parts->ephemeral;
+    }
+    control_oauth_base(s->auth_key, parts, s->control_url, url);
+    if (is_plain(url))
+        notice(c, "service %s: its OAuth client secret goes to %s unencrypted: use https", s->name, url);
+    if (asprintf(&text, "%.*s?ephemeral=%s&preauthorized=%s&baseURL=%s", (int)parts->secret_len, s->auth_key,
+                 s->ephemeral ? "true" : "false", parts->preauthorized ? "true" : "false", url) < 0)
+        return -ENOMEM;
+    wipe_text(&s->auth_key);
+    s->auth_key = text;
+    return 0;
+}
+
+static int oauth_secret(struct config *c, struct config_service *s)
+{
+    struct control_oauth parts;
+    char words[WORDS_BYTES], text[800];
+    const char *fault = oauth_fault(s, &parts, words);
+
+    if (!fault)
+        return oauth_complete(c, s, &parts);
+    wipe_text(&s->auth_key);
+    if (*s->auth_key_path)
+        snprintf(text, sizeof(text), "authkeyPath \"%.400s\": %s", s->auth_key_path, fault);
+    else
+        snprintf(text, sizeof(text), "TS_AUTHKEY: %s", fault);
+    bad_key(c, s, text);
+    return 0;
+}
+
+/* ---- auth keys ----------------------------------------------------------------------------------- */
 
 static int auth_key(struct config *c, struct config_service *s, const char *common)
 {
@@ -228,13 +314,7 @@ static int auth_key(struct config *c, struct config_service *s, const char *comm
     } else if (common && !(s->auth_key = text_dup(span_from_str(common)))) {
         return -ENOMEM;
     }
-    if (s->auth_key && is_oauth_secret(s->auth_key)) {
-        explicit_bzero(s->auth_key, strlen(s->auth_key));
-        free(s->auth_key);
-        s->auth_key = NULL;
-        bad_key(c, s, "OAuth client secrets are not supported by this version: give an auth key");
-    }
-    return 0;
+    return s->auth_key && control_oauth_is(s->auth_key) ? oauth_secret(c, s) : 0;
 }
 
 int secrets_read(struct config *c)

@@ -33,9 +33,10 @@ static inline bool says(const struct buf *b, const char *text)
 static inline int clean_environment(void **state)
 {
     (void)state;
-    static const char *const names[] = { "TS_AUTHKEY",           "TS_AUTH_KEY",  "TS_URL",
-                                         "TS_CONTROL_URL",       "TS_STATE_DIR", "MANYTAILS_SOCKET",
-                                         "CREDENTIALS_DIRECTORY" };
+    static const char *const names[] = {
+        "TS_AUTHKEY",       "TS_AUTH_KEY",           "TS_URL",     "TS_CONTROL_URL", "TS_STATE_DIR",
+        "MANYTAILS_SOCKET", "CREDENTIALS_DIRECTORY", "TS_BASE_URL"
+    };
 
     for (size_t i = 0; i < COUNT_OF(names); i++)
         unsetenv(names[i]);

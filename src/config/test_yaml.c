@@ -283,6 +283,88 @@ static void header_values_and_keys_come_from_files_and_credentials(void **state)
     folder_close(&f);
 }
 
+static void an_oauth_client_secret_is_completed_by_its_service(void **state)
+{
+    (void)state;
+    static const char yaml[] =
+        "services:\n- {name: web, upstream: 'http://a', plaintext: true, tags: [tag:web], "
+        "ephemeral: true, controlURL: 'https://hs.example', authkeyPath: %s}\n";
+    static const struct {
+        const char *secret, *base, *want;
+    } cases[] = {
+        { "tskey-client-a", NULL,
+          "tskey-client-a?ephemeral=true&preauthorized=false&baseURL=https://api.tailscale.com" },
+        { "tskey-client-a", "https://b.example",
+          "tskey-client-a?ephemeral=true&preauthorized=false&baseURL=https://b.example" },
+        { "hskey-client-a\n", NULL,
+          "hskey-client-a?ephemeral=true&preauthorized=false&baseURL=https://hs.example" },
+        { "hskey-client-a?ephemeral=0&preauthorized=1&baseURL=http://127.0.0.1:80/", "https://b.example",
+          "hskey-client-a?ephemeral=false&preauthorized=true&baseURL=http://127.0.0.1" },
+    };
+    struct folder f;
+    char text[512];
+
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct config c;
+
+        folder_open(&f);
+        unsetenv("TS_BASE_URL");
+        if (cases[i].base)
+            setenv("TS_BASE_URL", cases[i].base, 1);
+        snprintf(text, sizeof(text), yaml, folder_write(&f, "secret", cases[i].secret));
+        assert_int_equal(load_yaml(&c, text), 0);
+        assert_string_equal(c.services[0].auth_key, cases[i].want);
+        assert_true(c.services[0].ephemeral == (i < 3)); /* what the secret says counts */
+        assert_true(says(&c.notices, "its OAuth client secret says ephemeral=false") == (i == 3));
+        config_free(&c);
+        folder_close(&f);
+    }
+}
+
+static void an_oauth_client_secret_that_cannot_be_used_is_refused_without_being_told(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *secret, *tags, *base, *want;
+    } cases[] = {
+        { "tskey-client-s3cret", "[]", "", "at least one tag" },
+        { "tskey-client-s3cret?ephemeral=0&s3cret=1", "[tag:a]", "", "number 2 behind the \"?\"" },
+        { "tskey-client-s3cret?preauthorized=s3cret", "[tag:a]", "", "preauthorized is true or false" },
+        { "tskey-client-s3cret?baseURL=s3cret", "[tag:a]", "", "it must begin with https://" },
+        { "tskey-client-s3cret s3cret", "[tag:a]", "", "has a character that secrets do not have" },
+        { "tskey-client-s3cret", "[tag:a]", "ftp://b",
+          "TS_BASE_URL \"ftp://b\": it must begin with https://" },
+    };
+    struct folder f;
+    struct config c;
+    char text[512];
+
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        folder_open(&f);
+        setenv("TS_BASE_URL", cases[i].base, 1);
+        snprintf(
+            text, sizeof(text),
+            "services:\n- {name: web, upstream: 'http://a', plaintext: true, tags: %s, authkeyPath: %s}\n",
+            cases[i].tags, folder_write(&f, "key", cases[i].secret));
+        assert_int_equal(load_yaml(&c, text), CONFIG_INVALID);
+        assert_true(says(&c.problems, cases[i].want));
+        assert_true(says(&c.problems, ":2:"));
+        assert_false(says(&c.problems, "s3cret"));
+        config_free(&c);
+        setenv("TS_AUTHKEY", cases[i].secret, 1);
+        snprintf(text, sizeof(text),
+                 "services:\n- {name: web, upstream: 'http://a', plaintext: true, tags: %s}\n",
+                 cases[i].tags);
+        assert_int_equal(load_yaml(&c, text), CONFIG_INVALID);
+        assert_true(says(&c.problems, ":2:3: service web: TS_AUTHKEY: "));
+        assert_true(says(&c.problems, cases[i].want));
+        assert_false(says(&c.problems, "s3cret"));
+        config_free(&c);
+        unsetenv("TS_AUTHKEY");
+        folder_close(&f);
+    }
+}
+
 /* A key file that cannot be read matters only to a node that has yet to register. */
 static void a_registered_node_does_without_its_key_file(void **state)
 {
@@ -416,6 +498,9 @@ int main(void)
         cmocka_unit_test_setup(flags_beside_a_file, clean_environment),
         cmocka_unit_test_setup(header_values_and_keys_come_from_files_and_credentials, clean_environment),
         cmocka_unit_test_setup(a_registered_node_does_without_its_key_file, clean_environment),
+        cmocka_unit_test_setup(an_oauth_client_secret_is_completed_by_its_service, clean_environment),
+        cmocka_unit_test_setup(an_oauth_client_secret_that_cannot_be_used_is_refused_without_being_told,
+                               clean_environment),
         cmocka_unit_test_setup(a_missing_secret_concerns_its_service_only, clean_environment),
         cmocka_unit_test_setup(strict_mode_refuses_what_would_be_ignored, clean_environment),
         cmocka_unit_test_setup(listen_addresses_in_all_their_forms, clean_environment),

@@ -220,6 +220,8 @@ static void link_step(struct control_client *c, time_ns now)
         client_link_failed(c, text, now);
     }
     if (!c->wanted && !c->logging_out) {
+        if (c->minter)
+            minter_stop(c->minter);
         if (c->link != LINK_DOWN || list_linked(&c->waiter.link))
             link_close(c);
         return;
@@ -241,15 +243,14 @@ static void release(struct control_client *c)
     ev_task_cancel(&c->task);
     if (c->server)
         shard_server_put(c->shard, c->server);
+    minter_free(c->minter);
     registration_deinit(&c->registration);
     frames_deinit(&c->frames);
     tls_client_unref(c->tls);
     free(c->reason);
     free(c->name);
     free(c->hostname);
-    if (c->auth_key)
-        wipe(c->auth_key, strlen(c->auth_key));
-    free(c->auth_key);
+    client_drop_auth_key(c);
     for (size_t i = 0; i < c->tag_count; i++)
         free(c->tags[i]);
     free(c->tags);
@@ -322,6 +323,24 @@ static bool config_valid(const struct control_config *config)
            (!config->auth_key || strlen(config->auth_key) <= CONTROL_AUTH_KEY_BYTES_MAX);
 }
 
+static void secret_free(char *key)
+{
+    if (key)
+        wipe(key, strlen(key));
+    free(key);
+}
+
+void client_drop_auth_key(struct control_client *c)
+{
+    secret_free(c->auth_key);
+    c->auth_key = NULL;
+}
+
+static void on_minted(void *ctx, time_ns now)
+{
+    client_run(ctx, now);
+}
+
 /* A pre-signed key has our tailnet-lock credential behind "--TL"; the server wants what is before it. */
 static char *auth_key_dup(const char *auth_key)
 {
@@ -331,6 +350,36 @@ static char *auth_key_dup(const char *auth_key)
     if (suffix)
         key.len = (size_t)(suffix - auth_key);
     return text_dup(key);
+}
+
+/* A key, a secret to mint keys with, or (NULL, "") neither. A failure changes nothing. */
+static int take_auth_key(struct control_client *c, const char *text)
+{
+    struct minter_config config = { .shard = c->shard,
+                                    .text = text,
+                                    .control_url = c->server->url.text,
+                                    .tls = c->tls,
+                                    .tags = (const char *const *)c->tags,
+                                    .tag_count = c->tag_count };
+    struct minter *minter = NULL;
+    char *key = NULL;
+    int r = 0;
+
+    if (text && control_oauth_is(text)) {
+        r = minter_new(&minter, &config, on_minted, c);
+    } else if (text && text[0]) {
+        key = auth_key_dup(text);
+        r = key ? 0 : err_trace(-ENOMEM);
+    }
+    if (r)
+        return r;
+    minter_free(c->minter);
+    client_drop_auth_key(c);
+    c->minter = minter;
+    c->auth_key = key;
+    c->no_key = false;
+    c->registration.mints = minter != NULL;
+    return 0;
 }
 
 static int copy_config(struct control_client *c, const struct control_config *config)
@@ -345,11 +394,6 @@ static int copy_config(struct control_client *c, const struct control_config *co
         if (!c->tags[i])
             return err_trace(-ENOMEM);
         c->tag_count++;
-    }
-    if (config->auth_key && config->auth_key[0]) {
-        c->auth_key = auth_key_dup(config->auth_key);
-        if (!c->auth_key)
-            return err_trace(-ENOMEM);
     }
     if (config->tls)
         c->tls = tls_client_ref(config->tls);
@@ -394,9 +438,11 @@ int control_client_new(struct control_client **out, struct control_shard *shard,
     r = copy_config(c, config);
     if (!r)
         r = shard_server_get(shard, &url, &c->server);
+    if (!r)
+        r = take_auth_key(c, config->auth_key);
     if (r) {
         release(c);
-        return err_trace(r);
+        return r < 0 ? err_trace(r) : r;
     }
     *out = c;
     return 0;
@@ -442,13 +488,6 @@ static bool same_text(const char *a, const char *b)
     return strlen(a) == strlen(b) && crypto_equal(a, b, strlen(a));
 }
 
-static void auth_key_free(char *key)
-{
-    if (key)
-        wipe(key, strlen(key));
-    free(key);
-}
-
 void control_client_have_netmap(struct control_client *c)
 {
     c->have_netmap = true;
@@ -456,16 +495,22 @@ void control_client_have_netmap(struct control_client *c)
 
 int control_client_set_auth_key(struct control_client *c, const char *auth_key)
 {
-    char *copy = auth_key && auth_key[0] ? auth_key_dup(auth_key) : NULL;
+    char *copy = NULL;
+    bool same;
+    int r;
 
-    if (auth_key && auth_key[0] && !copy)
-        return err_trace(-ENOMEM);
-    if (same_text(copy, c->auth_key)) {
-        auth_key_free(copy); /* a person may be looking at the login URL: it stays */
-        return 0;
+    if (auth_key && auth_key[0]) {
+        copy = control_oauth_is(auth_key) ? text_dup(span_from_str(auth_key)) : auth_key_dup(auth_key);
+        if (!copy)
+            return err_trace(-ENOMEM);
     }
-    auth_key_free(c->auth_key);
-    c->auth_key = copy;
+    same = same_text(copy, c->minter ? minter_text(c->minter) : c->auth_key);
+    secret_free(copy);
+    if (same)
+        return 0; /* a person may be looking at the login URL: it stays */
+    r = take_auth_key(c, auth_key);
+    if (r)
+        return r;
     registration_auth_key_changed(&c->registration);
     c->restart_login |= c->login_active; /* whoever waits for a better key, or a person, tries this one now */
     client_again(c);

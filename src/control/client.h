@@ -13,6 +13,7 @@
 #include "control/control.h"
 #include "control/frames.h"
 #include "control/gate.h"
+#include "control/minter.h"
 #include "control/registration.h"
 
 /* Timers of the protocol. All share one ev_timer at the nearest of them. */
@@ -60,7 +61,9 @@ struct control_client {
     bool dead;      /* control_client_free was called: released at depth 0 */
 
     /* configuration */
-    char *name, *hostname, *auth_key;
+    char *name, *hostname;
+    char *auth_key;        /* NULL: none; with a minter: not yet, or used up */
+    struct minter *minter; /* NULL: auth_key was given as it is */
     char **tags;
     size_t tag_count;
     struct tls_client *tls;
@@ -94,6 +97,7 @@ struct control_client {
     bool login_active;   /* there is something to register: at first, deleted, expired, asked for */
     bool registered;     /* keys.node is known to this server; polls may run */
     bool renewing_early; /* login_active, and the key in use is still good */
+    bool no_key;         /* the last attempt to mint one failed */
     bool approval_needed;
     bool keys_pending; /* registered, but the owner is still writing the key down; with these to come: */
     bool pending_url_over, pending_approval;
@@ -137,6 +141,7 @@ void client_link_failed(struct control_client *c, const char *reason, time_ns no
 /* What stands between the server and a reason: "x unreachable: ...", "x: sent nonsense". */
 const char *reason_glue(const char *reason);
 void client_set_reason(struct control_client *c, const char *reason); /* NULL: none */
+void client_drop_auth_key(struct control_client *c);
 static inline uint64_t client_random(void)
 {
     uint64_t random;

@@ -38,6 +38,7 @@
     X(FETCHING_KEY, "fetching_key")         /* GET /key */                                         \
     X(CONNECTING, "connecting")             /* TCP, TLS, upgrade, Noise */                         \
     X(REGISTERING, "registering")           /* POST /machine/register is out */                    \
+    X(MINTING, "minting")                   /* the OAuth service is asked for an auth key */       \
     X(NEEDS_LOGIN, "needs_login")           /* a person must open auth_url; we wait for it */      \
     X(FETCHING_MAP, "fetching_map")         /* registered; the first netmap is not here yet */     \
     X(WAITING_APPROVAL, "waiting_approval") /* an administrator must approve the node */           \
@@ -172,7 +173,8 @@ void control_client_keys_stored(struct control_client *c, int result);
 /* A stored netmap is in use: the status says so while the server is away. */
 void control_client_have_netmap(struct control_client *c);
 /* Used from now on; a registration that waits (for a person, after a refusal) begins anew with it, unless it
- * is the key that we have. For a reload, or a key minted with OAuth. NULL: none. -ENOMEM. */
+ * is the key (or OAuth client secret) that we have. NULL: none. CONTROL_E_CONFIG, -ENOMEM: nothing changes.
+ */
 NODISCARD int control_client_set_auth_key(struct control_client *c, const char *auth_key);
 /* A fresh node key and a registration now, because a person asks for it. A key that expires is renewed
  * without it. */
@@ -186,6 +188,7 @@ struct control_status {
     const char *auth_url;                  /* NULL: none; until the next callback */
     const char *reason;   /* of the last failure, until a netmap comes; NULL: none; likewise */
     bool connected;       /* to the server: what failed is what it answered */
+    bool no_auth_key;     /* none could be minted: that is what failed */
     time_ns since;        /* of `state` */
     time_ns retry_at;     /* TIME_NEVER: nothing waits */
     time_ns last_message; /* of the map stream; 0: never */

@@ -16,7 +16,7 @@ struct fetch {
     fetch_fn *done;
     void *ctx;
     char failure[FETCH_FAILURE_BYTES];
-    bool connected;
+    bool connected, secret;
 };
 
 static void finish(struct fetch *f, const char *failure, time_ns now)
@@ -86,7 +86,11 @@ static void read_answer(struct fetch *f, time_ns now)
         if (n == -EAGAIN)
             return;
         if (n > 0) {
-            if (!take(f, span_make(bytes, (size_t)n), now))
+            bool secret = f->secret, more = take(f, span_make(bytes, (size_t)n), now);
+
+            if (secret)
+                wipe(bytes, sizeof(bytes));
+            if (!more)
                 return;
             continue;
         }
@@ -163,6 +167,24 @@ static int open_stream(struct fetch *f, struct ev_loop *loop, const struct fetch
     return 0;
 }
 
+static int write_head(struct fetch *f, const struct fetch_config *config)
+{
+    struct mspan all;
+    int r = 0;
+
+    f->secret = config->secret;
+    if (config->secret) {
+        r = buf_reserve(&f->request, FETCH_REQUEST_BYTES_MAX, &all);
+        if (!r)
+            r = buf_reserve(&f->answer.body, EXCHANGE_BODY_BYTES_MAX, &all);
+    }
+    if (!r)
+        r = buf_printf(&f->request, "%s %.*s HTTP/1.1\r\nHost: %s\r\n%s\r\n", config->method,
+                       (int)config->target.len, (const char *)config->target.data, config->url->authority,
+                       config->headers);
+    return r ? r : buf_append(&f->request, config->body);
+}
+
 int fetch_start(struct fetch **out, struct ev_loop *loop, const struct fetch_config *config, fetch_fn *done,
                 void *ctx)
 {
@@ -178,9 +200,7 @@ int fetch_start(struct fetch **out, struct ev_loop *loop, const struct fetch_con
     exchange_init(&f->answer, strcmp(config->method, "HEAD") == 0);
     buf_init(&f->request, FETCH_REQUEST_BYTES_MAX);
     buf_init(&f->leftover, READ_BYTES);
-    r = buf_printf(&f->request, "%s %.*s HTTP/1.1\r\nHost: %s\r\n%s\r\n", config->method,
-                   (int)config->target.len, (const char *)config->target.data, config->url->authority,
-                   config->headers);
+    r = write_head(f, config);
     if (!r)
         r = open_stream(f, loop, config);
     if (r) {
@@ -199,6 +219,10 @@ void fetch_free(struct fetch *f)
     stream_close(f->stream);
     ev_timer_stop(&f->timer);
     ev_task_cancel(&f->task);
+    if (f->secret) {
+        wipe(f->request.data, f->request.cap);
+        wipe(f->answer.body.data, f->answer.body.cap);
+    }
     exchange_deinit(&f->answer);
     buf_deinit(&f->request);
     buf_deinit(&f->leftover);

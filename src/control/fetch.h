@@ -12,7 +12,7 @@
 #include "tls/tls.h"
 
 #define FETCH_TIMEOUT (10 * SEC) /* the reference's limit for TCP, TLS and the upgrade together */
-#define FETCH_REQUEST_BYTES_MAX 4096
+#define FETCH_REQUEST_BYTES_MAX (64u << 10)
 #define FETCH_FAILURE_BYTES 256
 
 struct fetch;
@@ -24,7 +24,9 @@ struct fetch_config { /* read inside the call */
     const char *method;
     struct span target;
     const char *headers; /* lines with CR LF, behind Host; "" if none */
+    struct span body;    /* its length stands in `headers` */
     time_ns timeout;     /* 0: FETCH_TIMEOUT */
+    bool secret;         /* request and answer are wiped, and leave no copies behind while they grow */
 };
 
 /* The end, once, from the loop. `failure` NULL: fetch_answer is complete. Else a sentence without its subject

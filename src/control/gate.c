@@ -1,5 +1,7 @@
 #include "control/gate.h"
 
+#include "control/token.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +18,7 @@ int control_gate_new(struct control_gate **out, const struct control_gate_config
     pthread_mutex_init(&g->lock, NULL);
     list_init(&g->servers);
     list_init(&g->shards);
+    list_init(&g->tokens);
     g->handshakes_max =
         config && config->handshakes_max ? config->handshakes_max : CONTROL_HANDSHAKES_DEFAULT;
     g->proxies = config ? config->proxies : NULL;
@@ -29,7 +32,7 @@ void control_gate_free(struct control_gate *g)
 
     if (!g)
         return;
-    must(list_empty(&g->shards));
+    must(list_empty(&g->shards) && list_empty(&g->tokens));
     while ((link = list_pop_front(&g->servers)))
         free(LIST_ENTRY(link, struct gate_server, link));
     pthread_mutex_destroy(&g->lock);
@@ -56,6 +59,11 @@ static void tell_waiting(struct control_gate *g)
         s->letter_out = true;
         ev_mailbox_post(s->mailbox, &s->letter);
     }
+}
+
+void gate_tell_waiting(struct control_gate *g)
+{
+    tell_waiting(g);
 }
 
 /* ---- shard ----------------------------------------------------------------------------------------- */
@@ -92,6 +100,7 @@ static void on_letter(void *owner, struct ev_letter *letter, time_ns now)
     LIST_EACH (server, &s->servers, struct shard_server, link)
         serve(s, server);
     unlock(s);
+    token_wake(s);
 }
 
 static void on_unzip_timer(struct ev_timer *t, time_ns now)
@@ -119,6 +128,7 @@ int control_shard_new(struct control_shard **out, struct control_gate *gate, str
     s->gate = gate;
     s->loop = loop;
     list_init(&s->servers);
+    list_init(&s->for_token);
     ev_timer_init(&s->unzip_timer, loop, on_unzip_timer);
     if (uname(&os) == 0) {
         snprintf(s->os_version, sizeof(s->os_version), "%s", os.release);
@@ -135,7 +145,7 @@ void control_shard_free(struct control_shard *s)
 {
     if (!s)
         return;
-    must(!s->clients && list_empty(&s->servers));
+    must(!s->clients && list_empty(&s->servers) && list_empty(&s->for_token));
     lock(s);
     list_remove(&s->link);
     unlock(s);

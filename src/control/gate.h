@@ -42,6 +42,7 @@ struct control_gate {
     pthread_mutex_t lock;
     struct list servers, shards;
     size_t server_count;
+    struct list tokens; /* token.c */
     unsigned handshakes_max;
     const struct stream_proxies *proxies;
 };
@@ -73,6 +74,7 @@ struct control_shard {
     struct ev_letter letter;
     struct ev_mailbox *mailbox;
     struct list servers;
+    struct list for_token; /* token_waiter */
     unsigned clients;
 
     uint8_t scratch[H2_SCRATCH_BYTES]; /* where HTTP/2 frames are put together */
@@ -110,6 +112,9 @@ void gate_key_forget(struct control_shard *s, struct shard_server *server, const
 unsigned gate_clients(struct control_shard *s, struct shard_server *server);
 time_ns gate_registrations_after(struct control_shard *s, struct shard_server *server);
 void gate_postpone_registrations(struct control_shard *s, struct shard_server *server, time_ns until);
+
+/* Under the gate's lock: something changed that a waiter may have waited for. */
+void gate_tell_waiting(struct control_gate *g);
 
 /* A message of the map stream as JSON; as unzip_message. */
 NODISCARD int shard_unzip(struct control_shard *s, struct span message, struct buf *room, struct span *out,

@@ -7,9 +7,10 @@
 time_ns login_deadline(const struct control_client *c)
 {
     bool running = c->login.running || c->login.ended;
+    bool minting = c->minter && minter_running(c->minter);
     time_ns at = c->registered && !c->login_active ? c->renew_at : TIME_NEVER;
 
-    if (!c->login_active || c->link != LINK_UP || c->logging_out || c->keys_pending)
+    if (!c->login_active || c->link != LINK_UP || c->logging_out || c->keys_pending || minting)
         return at;
     return MIN(at, running ? c->login_deadline : c->login_at);
 }
@@ -33,7 +34,9 @@ void login_cancel(struct control_client *c)
     if (c->registration.followup)
         c->ops->auth_url(c->owner, NULL);
     registration_begin(&c->registration, false);
-    c->login_active = c->renewing_early = false;
+    if (c->minter)
+        minter_stop(c->minter);
+    c->login_active = c->renewing_early = c->no_key = false;
     c->status_changed = true;
 }
 
@@ -53,6 +56,11 @@ static void send_call(struct control_client *c, time_ns now)
 
     if (now < after && !c->registration.followup) { /* somebody else's 429: not all at its very end */
         c->login_at = after + backoff_spread(gate_clients(c->shard, c->server), client_random());
+        return;
+    }
+    if (!c->auth_key && registration_wants_key(&c->registration)) {
+        minter_start(c->minter, now);
+        c->status_changed = true;
         return;
     }
     registration_call(&c->registration, c->auth_key != NULL, client_random_bytes, NULL, call);
@@ -100,7 +108,7 @@ static void finish(struct control_client *c, bool changed, time_ns now)
     registration_commit(&c->registration);
     log_info(c->name, "control: registered with %s%s", c->server->url.text, changed ? " (new node key)" : "");
     c->registered = true;
-    c->login_active = c->renewing_early = false;
+    c->login_active = c->renewing_early = c->no_key = false;
     c->approval_needed = c->pending_approval;
     c->registrations++;
     c->expires_at = c->renew_at = TIME_NEVER;
@@ -173,6 +181,29 @@ static void later(struct control_client *c, const struct registration_verdict *v
     gate_leave(c->shard, c->server, &c->waiter);
 }
 
+/* The minter has ended: with a key, and the registration goes on; or without. */
+static void minted(struct control_client *c, time_ns now)
+{
+    char why[REGISTRATION_TEXT_BYTES + CONTROL_URL_BYTES];
+    char *key = minter_take_key(c->minter);
+    const struct token_failure *failure = key ? NULL : minter_take_failure(c->minter);
+    struct registration_verdict v;
+
+    if (key) {
+        log_info(c->name, "control: got an auth key from %s", minter_base(c->minter));
+        c->auth_key = key;
+        c->no_key = false;
+        c->login_at = now;
+        c->status_changed = true;
+    } else if (failure) {
+        snprintf(why, sizeof(why), "no auth key from %s: %s", minter_base(c->minter), failure->why);
+        registration_no_key(&c->registration, why, MAX(failure->until - now, 0), failure->lasting,
+                            client_random(), &v);
+        c->no_key = true;
+        later(c, &v, now);
+    }
+}
+
 static void act(struct control_client *c, const struct registration_verdict *v, time_ns now)
 {
     if (v->next == REGISTRATION_DONE) {
@@ -223,6 +254,8 @@ static void answered(struct control_client *c, time_ns now)
     }
     call_reset(&c->login);
     c->status_changed = true;
+    if (!r && verdict.key_spent)
+        client_drop_auth_key(c);
     if (r)
         client_link_failed(c, err_text(r), now);
     else
@@ -252,9 +285,12 @@ void login_step(struct control_client *c, time_ns now)
     begin_if_due(c, now);
     if (c->dead || c->link != LINK_UP || c->logging_out || !c->login_active || c->keys_pending)
         return;
+    if (c->minter && minter_running(c->minter))
+        minted(c, now);
     if (c->login.ended)
         answered(c, now);
-    if (c->dead || c->link != LINK_UP || !c->login_active || c->keys_pending)
+    if (c->dead || (c->minter && minter_running(c->minter)) || c->link != LINK_UP || !c->login_active ||
+        c->keys_pending)
         return;
     if (c->login.running && now >= c->login_deadline)
         client_link_failed(c, "no answer to the registration", now);
@@ -296,6 +332,8 @@ static void logout_send(struct control_client *c)
 
     poll_stop(c);
     call_reset(&c->login);
+    if (c->minter)
+        minter_stop(c->minter);
     r = request_logout(c, &body);
     if (!r) {
         config.body = buf_span(&body);

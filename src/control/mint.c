@@ -33,12 +33,17 @@ void mint_request_deinit(struct mint_request *r)
     }
 }
 
-static int put_headers(struct mint_request *r, const char *type)
+/* `token` NULL: the request has no credential in its head. */
+static int put_headers(struct mint_request *r, const char *type, const char *token)
 {
-    return buf_printf(&r->headers,
-                      "User-Agent: manytails/" MANYTAILS_VERSION "\r\nAccept: application/json\r\n"
-                      "Content-Type: %s\r\nContent-Length: %zu\r\nConnection: close\r\n",
-                      type, r->body.len);
+    int status = buf_printf(&r->headers,
+                            "User-Agent: manytails/" MANYTAILS_VERSION "\r\nAccept: application/json\r\n"
+                            "Content-Type: %s\r\nContent-Length: %zu\r\nConnection: close\r\n",
+                            type, r->body.len);
+
+    if (!status && token)
+        status = buf_printf(&r->headers, "Authorization: Bearer %s\r\n", token);
+    return status ? status : buf_append(&r->headers, span_make("", 1));
 }
 
 /* A value of a form: what is neither letter, digit nor one of -._~ becomes %XX. */
@@ -66,7 +71,7 @@ int mint_token_request(struct mint_request *out, struct span secret)
     if (!r)
         r = put_form(&out->body, secret);
     if (!r)
-        r = put_headers(out, "application/x-www-form-urlencoded");
+        r = put_headers(out, "application/x-www-form-urlencoded", NULL);
     return r ? err_trace(r) : 0;
 }
 
@@ -94,9 +99,7 @@ int mint_key_request(struct mint_request *out, const char *token, const struct m
     json_object_end(&w);
     r = json_writer_done(&w);
     if (!r)
-        r = put_headers(out, "application/json");
-    if (!r)
-        r = buf_printf(&out->headers, "Authorization: Bearer %s\r\n", token);
+        r = put_headers(out, "application/json", token);
     return r ? err_trace(r) : 0;
 }
 

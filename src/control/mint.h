@@ -12,9 +12,9 @@
 
 #define MINT_TOKEN_BYTES_MAX 2048
 #define MINT_WHY_BYTES 200
-#define MINT_TOKEN_LIFE (10 * MINUTE)  /* of a token that does not say how long it is good */
+#define MINT_TOKEN_LIFE (10 * MINUTE)   /* of a token that does not say how long it is good */
 #define MINT_TOKEN_LIFE_MAX (24 * HOUR) /* whatever it says */
-#define MINT_TOKEN_MARGIN (30 * SEC)   /* before its end it is not used any more */
+#define MINT_TOKEN_MARGIN (30 * SEC)    /* before its end it is not used any more */
 #define MINT_TOKEN_TARGET "/api/v2/oauth/token"
 #define MINT_KEY_TARGET "/api/v2/tailnet/-/keys" /* "-": the tailnet that the token is of */
 
@@ -25,7 +25,7 @@ enum mint_outcome {
     MINT_E_REFUSED,   /* trying again cannot help until a person does something */
 };
 
-/* A request's header lines (behind Host, each with CR LF) and its body. Holds secrets. */
+/* A request's header lines (behind Host, each with CR LF; a NUL at the end) and its body. Holds secrets. */
 struct mint_request {
     const char *target;
     struct buf headers, body;

@@ -4,6 +4,8 @@
 
 #include <stdio.h>
 
+#define SECRET_BYTES_MAX 512 /* real ones have about 80 */
+
 /* The words that the reference takes for a boolean. */
 static bool parse_bool(const char *text, bool *out)
 {
@@ -93,6 +95,8 @@ const char *control_oauth_parse(const char *text, struct control_oauth *out, uns
     for (size_t i = 0; i < out->secret_len; i++)
         if (text[i] <= ' ' || text[i] >= 0x7f)
             return "the secret has a character that secrets do not have";
+    if (out->secret_len > SECRET_BYTES_MAX)
+        return "the secret is too long";
     rest = span_slice(s, out->secret_len + 1, s.len);
     while (rest.len) {
         const uint8_t *end = memchr(rest.data, '&', rest.len);

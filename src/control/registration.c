@@ -39,6 +39,7 @@ void registration_begin(struct registration *r, bool renew)
     wipe(&r->pending, sizeof(r->pending));
     r->renew = renew && !is_zero(&r->keys.node);
     r->renewed_once = false;
+    r->key_wanted = r->accepted = false;
     r->failures = 0;
 }
 
@@ -49,6 +50,14 @@ void registration_auth_key_changed(struct registration *r)
 }
 
 /* ---- the call ------------------------------------------------------------------------------ */
+
+bool registration_wants_key(const struct registration *r)
+{
+    if (!r->mints || r->followup)
+        return false;
+    /* A node key that the server knows needs none: a restart mints nothing. */
+    return r->key_wanted || (!r->accepted && (r->renew || is_zero(&r->keys.node)));
+}
 
 void registration_call(struct registration *r, bool have_auth_key, random_fn *random, void *random_ctx,
                        struct registration_call *out)
@@ -65,7 +74,7 @@ void registration_call(struct registration *r, bool have_auth_key, random_fn *ra
     secret_key_public(&r->pending, &out->node_key);
     out->old_node_key = r->renew ? r->node_key : r->keys.old_node;
     out->with_auth_key = have_auth_key && !r->auth_key_refused;
-    out->with_tags = !(out->with_auth_key && r->tags_refused);
+    out->with_tags = !(out->with_auth_key && (r->tags_refused || r->mints));
 }
 
 void registration_pending_keys(const struct registration *r, struct control_keys *out)
@@ -154,6 +163,15 @@ static void refused(struct registration *r, const struct registration_answer *a,
         r->tags_refused = true;
         v->next = REGISTRATION_AGAIN;
         say(v, "asking without tags, the auth key brings its own: ", error);
+        return;
+    }
+    if (a->with_auth_key && r->mints) { /* whatever it is: no key is tried twice */
+        v->key_spent = r->key_wanted = true;
+        say(v, "registration with a minted key was refused: ", error);
+        if (r->failures) /* each try costs the service a key */
+            slow_down(r, v, random);
+        else
+            back_off(r, v, random);
         return;
     }
     if (a->with_auth_key && blames_auth_key(error)) {
@@ -267,11 +285,34 @@ int registration_answer(struct registration *r, const struct registration_answer
         key_expired(r, random, out);
         return 0;
     }
+    if (a->response->auth_url.len && r->mints && !a->with_auth_key) {
+        r->key_wanted = true; /* no person is asked: a key opens as well */
+        out->next = REGISTRATION_AGAIN;
+        return 0;
+    }
     if (a->response->auth_url.len)
         return login_needed(r, a->response->auth_url, random, out);
+    r->accepted = true;
+    r->key_wanted = false;
+    out->key_spent = r->mints && a->with_auth_key;
     out->url_changed = r->followup != NULL;
     out->approval_needed = !a->response->machine_authorized;
     return 0;
+}
+
+void registration_no_key(struct registration *r, const char *why, time_ns delay, bool lasting,
+                         uint64_t random, struct registration_verdict *out)
+{
+    *out = (struct registration_verdict) { 0 };
+    say(out, "", span_from_str(why));
+    if (delay > 0) {
+        r->failures++;
+        later(out, delay);
+    } else if (lasting) {
+        slow_down(r, out, random);
+    } else {
+        back_off(r, out, random);
+    }
 }
 
 /* ---- the node is gone ------------------------------------------------------------------------- */

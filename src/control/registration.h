@@ -37,6 +37,9 @@ struct registration {
     bool auth_key_refused;      /* go on without it, until a new one is set */
     bool tags_refused;          /* headscale takes no RequestTags with an auth key */
     bool recreated;             /* the node was gone once since the last netmap */
+    bool mints;                 /* auth keys are minted, each for one registration, with the tags in it */
+    bool key_wanted;            /* then: without a key the server wants a person */
+    bool accepted;              /* `pending` is known to the server, it only has to be stored */
 };
 
 /* `keys` are copied; a zero node key means that there is none yet. */
@@ -46,6 +49,9 @@ void registration_deinit(struct registration *r); /* wipes */
 /* A login begins: from the start, after the connection was lost in the middle nothing is called: the same
  * login goes on. With `renew` a fresh node key replaces the one in use. */
 void registration_begin(struct registration *r, bool renew);
+/* Before the next call: has an auth key to be minted? Only where nothing that we have will do. */
+bool registration_wants_key(const struct registration *r);
+
 /* A new auth key was set: what the old one was refused for is forgotten. */
 void registration_auth_key_changed(struct registration *r);
 
@@ -72,11 +78,17 @@ struct registration_verdict {
     bool rate_limited;    /* `delay` is the server's wish: all nodes of this process should heed it */
     bool url_changed;     /* show registration_url, or take it back */
     bool approval_needed; /* DONE, but an administrator must approve */
+    bool key_spent;       /* a minted key: used up or refused, it is of no use any more */
     char reason[REGISTRATION_TEXT_BYTES]; /* of LATER; for AGAIN what was given up, or "" */
 };
 /* -ENOMEM changes nothing. */
 NODISCARD int registration_answer(struct registration *r, const struct registration_answer *a,
                                   uint64_t random, struct registration_verdict *out);
+
+/* No key could be minted: `why`, and from when on it may be tried again (0: by our own back-off); `lasting`:
+ * a person must do something. */
+void registration_no_key(struct registration *r, const char *why, time_ns delay, bool lasting,
+                         uint64_t random, struct registration_verdict *out);
 
 /* DONE: what to store, then use. */
 void registration_pending_keys(const struct registration *r, struct control_keys *out);

@@ -23,6 +23,8 @@ static enum control_state state_down(const struct control_client *c)
 
 static enum control_state state_up(const struct control_client *c, time_ns now)
 {
+    if (!c->registered && c->minter && minter_running(c->minter))
+        return CONTROL_MINTING;
     if (!c->registered)
         return c->login.running || !c->reason || c->login_at <= now ? CONTROL_REGISTERING : CONTROL_FAILED;
     if (!c->poll_has_map)
@@ -110,6 +112,9 @@ static void add_where(struct text *t, const struct control_client *c)
     case CONTROL_REGISTERING:
         add(t, c->logging_out ? "logging out of %s" : "registering with %s", url);
         break;
+    case CONTROL_MINTING:
+        add(t, "asking %s for an auth key", minter_base(c->minter));
+        break;
     case CONTROL_NEEDS_LOGIN:
         add(t, "%sto log this node in, open %s", c->registered ? "the node key has expired; " : "",
             c->registration.followup);
@@ -130,7 +135,8 @@ static void add_where(struct text *t, const struct control_client *c)
         add(t, "logged out of %s", url);
         break;
     case CONTROL_FAILED:
-        add(t, "control server %s", url);
+        if (!c->no_key || c->link != LINK_UP) /* else the reason is a whole sentence */
+            add(t, "control server %s", url);
         break;
     case CONTROL_STATE_COUNT:
         break;
@@ -156,7 +162,10 @@ static void write_sentence(const struct control_client *c, time_ns now, struct c
     add_where(&t, c);
     if (c->reason && !connected)
         add(&t, c->state == CONTROL_FAILED ? "%s%s" : " (before:%s%s)",
-            c->state == CONTROL_FAILED ? reason_glue(c->reason) : " ", c->reason);
+            c->state != CONTROL_FAILED        ? " "
+            : c->no_key && c->link == LINK_UP ? ""
+                                              : reason_glue(c->reason),
+            c->reason);
     if (out->retry_at != TIME_NEVER)
         add(&t, "; trying again in %d s", (int)((MAX(out->retry_at - now, 0) + SEC - 1) / SEC));
     if (!connected && c->wanted && c->have_netmap)
@@ -169,6 +178,7 @@ void control_client_status(const struct control_client *c, time_ns now, struct c
                                      .auth_url = c->registration.followup,
                                      .reason = c->reason,
                                      .connected = c->link == LINK_UP,
+                                     .no_auth_key = c->no_key && c->link == LINK_UP,
                                      .since = c->since,
                                      .retry_at = retry_at(c),
                                      .last_message = c->last_message,

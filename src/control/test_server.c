@@ -241,12 +241,33 @@ static void serve_key(struct connection *c)
     write_all(c, span_from_str(answer));
 }
 
+struct test_plain {
+    struct connection connection; /* is one: its connection */
+};
+
+void test_plain_answer(struct test_plain *p, int status, const char *headers, const char *body)
+{
+    char answer[2048];
+
+    snprintf(answer, sizeof(answer), "HTTP/1.1 %d X\r\n%sContent-Length: %zu\r\n\r\n%s", status, headers,
+             strlen(body), body);
+    write_all(&p->connection, span_from_str(answer));
+}
+
+/* Head and body are here. */
+static bool whole(const char *text)
+{
+    const char *end = strstr(text, "\r\n\r\n"), *length = strstr(text, "Content-Length: ");
+
+    return end && strlen(end + 4) >= (length && length < end ? (size_t)atoi(length + 16) : 0);
+}
+
 static void on_plain(struct stream *s, unsigned events, time_ns now)
 {
     struct connection *c = s->owner;
     uint8_t bytes[4096];
     ssize_t n;
-    char head[4096];
+    char head[4096], *body;
 
     (void)events;
     (void)now;
@@ -256,16 +277,21 @@ static void on_plain(struct stream *s, unsigned events, time_ns now)
         connection_free(c);
         return;
     }
-    if (c->in.len < 4 || memcmp(buf_span(&c->in).data + c->in.len - 4, "\r\n\r\n", 4) != 0)
+    if (!c->in.len)
         return;
     assert_true(text_copy(head, sizeof(head), buf_span(&c->in)));
+    if (!whole(head))
+        return;
     buf_deinit(&c->in);
+    body = strstr(head, "\r\n\r\n") + 4;
     if (strncmp(head, "GET /key?v=130 ", 15) == 0)
         serve_key(c);
     else if (strncmp(head, "POST /ts2021 ", 13) == 0)
         upgrade(c, head);
     else if (strncmp(head, "HEAD /outside ", 14) == 0)
         write_all(c, span_from_str("HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n"));
+    else if (c->server->config.plain)
+        c->server->config.plain(c->server->config.ctx, (struct test_plain *)c, head, body);
     else
         fail_msg("unexpected request: %s", head);
 }

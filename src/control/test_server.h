@@ -12,11 +12,14 @@
 #include "ev/ev.h"
 
 struct test_server;
+struct test_plain;   /* a request in plain HTTP/1.1; valid until answered, its connection lives as long */
 struct test_request; /* one HTTP/2 stream; valid until answered, or closed for map streams */
 
 struct test_server_config {
     void (*handle)(void *ctx, struct test_request *request, const char *method, const char *path,
                    const char *body);
+    /* Whatever is asked in plain and is neither a key, an upgrade nor a ping. NULL: that fails the test. */
+    void (*plain)(void *ctx, struct test_plain *request, const char *head, const char *body);
     void *ctx;
     bool early_payload;
 };
@@ -31,6 +34,7 @@ unsigned test_server_connections(const struct test_server *s); /* Noise ones, in
 
 /* A whole answer. */
 void test_answer(struct test_request *r, int status, const char *body);
+void test_plain_answer(struct test_plain *p, int status, const char *headers, const char *body);
 /* A map stream: the head now, messages (framed here) as they are sent, the end if asked. */
 void test_stream_open(struct test_request *r);
 void test_stream_send(struct test_request *r, const char *json);

@@ -48,6 +48,7 @@ static void reason_of(const struct daemon_service *s, char out[REASON_BYTES])
     case NODE_STARTING: /* a failed attempt begins with whose fault it is, the others with what is being done
                          */
         if (text_starts_with(span_from_str(sentence), "control server") ||
+            text_starts_with(span_from_str(sentence), "no auth key from") ||
             text_starts_with(span_from_str(sentence), "waiting until"))
             first_part(sentence, out);
         else

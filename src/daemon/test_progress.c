@@ -61,6 +61,18 @@ static void many_with_one_reason_are_counted(void **state)
                 "refused)");
 }
 
+static void a_service_without_an_auth_key_waits_with_the_reason_of_the_oauth_service(void **state)
+{
+    struct world *w = *state;
+
+    APPLY(w, WEB, GIT);
+    says(w, "git", NODE_RUNNING, "connected");
+    says(w, "web", NODE_STARTING,
+         "no auth key from https://x: the OAuth client secret was refused; trying again");
+    expect_line(w, 200,
+                "1 of 2 up; waiting: web (no auth key from https://x: the OAuth client secret was refused)");
+}
+
 static void a_service_without_a_node_waits_with_its_reason(void **state)
 {
     struct world *w = *state;
@@ -119,6 +131,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         TEST(who_waits_is_named_with_the_reason),
         TEST(many_with_one_reason_are_counted),
+        TEST(a_service_without_an_auth_key_waits_with_the_reason_of_the_oauth_service),
         TEST(a_service_without_a_node_waits_with_its_reason),
         TEST(the_line_is_never_wider_than_the_terminal),
         TEST(it_is_over_when_all_are_up_and_begins_anew_with_a_reload),

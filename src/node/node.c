@@ -77,6 +77,7 @@ static enum node_state state_of(const struct node *n, enum control_state control
     case CONTROL_FETCHING_KEY:
     case CONTROL_CONNECTING:
     case CONTROL_REGISTERING:
+    case CONTROL_MINTING:
     case CONTROL_FETCHING_MAP:
     case CONTROL_FAILED:
     case CONTROL_STATE_COUNT:

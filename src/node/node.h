@@ -97,6 +97,11 @@ const char *node_state_text(enum node_state state);
       "The control server answers, and says no: the reason is its own.",                                     \
       "Read the reason. For a refused auth key make a new one, put it where the old one was and run "        \
       "`manytails reload`.")                                                                                 \
+    X(NO_KEY, "no auth key from the OAuth service",                                                          \
+      "The node has to register, and the OAuth client secret that it was given made no key: the reason is "  \
+      "the service's own.",                                                                                  \
+      "Read the reason. The client needs the scope auth_keys and the very tags of the service; for a new "   \
+      "secret run `manytails reload`. It is tried again by itself.")                                         \
     X(LOGIN, "waiting for somebody to log this node in",                                                     \
       "There is no auth key, or it was used up, so a person has to vouch for the node.",                     \
       "Open the login URL in a browser. It stays the same until it is used.")                                \

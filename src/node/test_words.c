@@ -54,6 +54,17 @@ static void a_server_that_answers_no_is_not_called_unreachable(void **state)
     assert_non_null(strstr(words.detail, "expired"));
 }
 
+static void a_missing_auth_key_is_not_the_control_servers_word(void **state)
+{
+    (void)state;
+    status.state = CONTROL_FAILED;
+    status.connected = status.no_auth_key = true;
+    status.reason = "no auth key from https://api.example: the OAuth client secret was refused";
+    tell(NODE_STARTING, false);
+    assert_string_equal(words.sentence, "no auth key from the OAuth service");
+    assert_non_null(strstr(words.detail, "secret was refused"));
+}
+
 static void a_start_says_whether_there_is_a_netmap_to_serve_from(void **state)
 {
     (void)state;
@@ -91,6 +102,7 @@ int main(void)
         cmocka_unit_test_setup(a_dead_server_is_named_with_reason_retry_and_what_still_works, begin),
         cmocka_unit_test_setup(between_two_attempts_the_server_is_still_called_unreachable, begin),
         cmocka_unit_test_setup(a_server_that_answers_no_is_not_called_unreachable, begin),
+        cmocka_unit_test_setup(a_missing_auth_key_is_not_the_control_servers_word, begin),
         cmocka_unit_test_setup(a_start_says_whether_there_is_a_netmap_to_serve_from, begin),
         cmocka_unit_test_setup(every_state_has_a_sentence_without_a_full_stop, begin),
     };

@@ -22,7 +22,7 @@ static void away(const struct control_status *c, bool stored, time_ns now, struc
     enum node_saying saying = stored ? NODE_SAYS_CONNECTING : NODE_SAYS_JOINING;
 
     if (control_in_trouble(c)) {
-        saying = c->connected ? NODE_SAYS_REFUSED : NODE_SAYS_UNREACHABLE;
+        saying = c->no_auth_key ? NODE_SAYS_NO_KEY : c->connected ? NODE_SAYS_REFUSED : NODE_SAYS_UNREACHABLE;
         put_trouble(c, stored, now, out->detail, sizeof(out->detail));
     } else {
         snprintf(out->detail, sizeof(out->detail), "%s", c->sentence);
