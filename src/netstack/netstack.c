@@ -51,7 +51,7 @@ static void fill_defaults(struct netstack_config *config)
     set_default64(&l->receive_bytes_per_node, 64u << 20);
     set_default64(&l->buffer_bytes, 256u << 20);
     set_default(&l->receive_window_bytes_max, 8u << 20);
-    set_default(&l->send_buffer_bytes_max, 6u << 20);
+    set_default(&l->send_buffer_bytes_max, 4u << 20);
     set_default(&l->not_sent_bytes_max, 128u << 10);
     set_default(&l->fragment_bytes, 4u << 20);
     set_default(&l->resets_per_second, 1000);

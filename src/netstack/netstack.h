@@ -120,7 +120,8 @@ struct netstack_limits {
     uint64_t buffer_bytes;             /* 256 MiB of chunks; from 70 % windows stop growing, from 90 %
                                         * no new connections and small windows */
     uint32_t receive_window_bytes_max; /* 8 MiB, where autotuning ends; 16 KiB .. 16 MiB */
-    uint32_t send_buffer_bytes_max;    /* 6 MiB */
+    uint32_t send_buffer_bytes_max;    /* 4 MiB: as much as the kernel gives; a stream over a path that never
+                                          loses fills it */
     uint32_t not_sent_bytes_max;       /* 128 KiB accepted by tcp_write and not yet pulled */
     uint32_t fragment_bytes;           /* 4 MiB of incomplete datagrams, 64 KiB of them per peer */
     uint32_t resets_per_second;        /* 1000 per node, a quarter of it from one peer */
