@@ -265,6 +265,7 @@ struct node_peer {
     time_ns last_seen;    /* an authenticated packet */
     bool stalled;         /* a stream waits for an answer: look at the path before sending again */
     bool waits_for_relay; /* has output, and the relay's queue is full */
+    bool asked_nowhere;   /* our last handshake message had no way: neither a direct path nor a home region */
 };
 
 /* The peer object for a key of the node's netmap, made if need be; NULL: not in the netmap, expired, or no
@@ -277,6 +278,10 @@ void peer_update(struct node_peer *p, const struct netmap_peer *info, time_ns no
  */
 NODISCARD int peer_rekey(struct node_peer *p, const struct public_key *key, time_ns now);
 void peer_free(struct node_peer *p);
+/* A direct path, or a relay region that the peer is connected to? */
+bool peer_has_way(const struct node_peer *p, time_ns now);
+/* There may be a way now: a handshake that was begun without one is begun again. */
+void peer_way_appeared(struct node_peer *p, time_ns now);
 /* Is it a node of this process? Then packets go there in memory, never on the wire. */
 bool peer_is_local(struct node_peer *p);
 uint64_t peer_token(const struct node_peer *p);

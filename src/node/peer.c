@@ -61,6 +61,21 @@ void peer_update(struct node_peer *p, const struct netmap_peer *info, time_ns no
     p->info = netmap_peer_ref(info);
     underlay_peer_set(p->underlay, &facts, now); /* before the old endpoints go */
     netmap_peer_unref(p->node->shard->process->store, old);
+    peer_way_appeared(p, now);
+}
+
+bool peer_has_way(const struct node_peer *p, time_ns now)
+{
+    struct underlay_peer_status status;
+
+    underlay_peer_status_get(p->underlay, now, &status);
+    return status.path == UNDERLAY_PATH_DIRECT || p->info->node.home_derp;
+}
+
+void peer_way_appeared(struct node_peer *p, time_ns now)
+{
+    if (p->asked_nowhere && peer_has_way(p, now))
+        tunnel_output(p); /* not from in here: WireGuard may be what found it */
 }
 
 int peer_rekey(struct node_peer *p, const struct public_key *key, time_ns now)

@@ -107,22 +107,37 @@ static enum underlay_kind kind_of(enum wireguard_kind kind)
     return UNDERLAY_DATA;
 }
 
+/* Back the way it came. */
+static void reply(struct node_shard *s, struct node *n, struct span message)
+{
+    if (s->arriving.source)
+        underlay_reply(s->arriving.underlay ? s->arriving.underlay : node_underlay(n), n->underlay,
+                       s->arriving.source, message);
+}
+
+static void send_to_peer(struct node_shard *s, struct node_peer *p, struct span message,
+                         enum wireguard_kind kind, time_ns now)
+{
+    bool nowhere = !peer_has_way(p, now);
+
+    if (kind == WIREGUARD_INITIATION)
+        p->asked_nowhere = nowhere;
+    if (underlay_send(p->underlay, message, message.len, kind_of(kind), now))
+        s->counters.send_failed++;
+    if (kind == WIREGUARD_RESPONSE && nowhere && s->arriving.source && !s->arriving.source->relayed)
+        reply(s, p->node, message); /* the path will be proven a moment later */
+}
+
 static void wg_send(void *ctx, struct wireguard_node *node, struct wireguard_peer *peer,
                     const struct wireguard_source *reply_to, struct span message, enum wireguard_kind kind)
 {
-    struct node *n = wireguard_node_user(node);
     struct node_shard *s = ctx;
 
     (void)reply_to; /* the same as the source that is arriving, with less in it */
-    if (peer) {
-        struct node_peer *p = wireguard_peer_user(peer);
-
-        if (underlay_send(p->underlay, message, message.len, kind_of(kind), ev_now(s->loop)))
-            s->counters.send_failed++;
-    } else if (s->arriving.source) {
-        underlay_reply(s->arriving.underlay ? s->arriving.underlay : node_underlay(n), n->underlay,
-                       s->arriving.source, message);
-    }
+    if (peer)
+        send_to_peer(s, wireguard_peer_user(peer), message, kind, ev_now(s->loop));
+    else
+        reply(s, wireguard_node_user(node), message);
 }
 
 static struct wireguard_peer *wg_unknown_initiator(void *ctx, struct wireguard_node *node,
@@ -153,6 +168,7 @@ static void wg_given_up(void *ctx, struct wireguard_peer *peer)
     struct node_peer *p = wireguard_peer_user(peer);
 
     (void)ctx;
+    p->asked_nowhere = false;
     log_debug(p->node->name, "no answer to handshakes from %.*s", (int)p->info->node.name.len,
               p->info->node.name.data);
 }
@@ -249,6 +265,7 @@ static void ul_path_changed(void *ctx, struct underlay_peer *peer, enum underlay
                           ev_now(s->loop));
     if (p->waits_for_relay)
         tunnel_output(p); /* the other way may have room */
+    peer_way_appeared(p, ev_now(s->loop));
     log_debug(p->node->name, "path to %.*s is %s now", (int)p->info->node.name.len, p->info->node.name.data,
               path == UNDERLAY_PATH_DIRECT ? "direct" : "the relay");
 }

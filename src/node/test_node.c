@@ -47,6 +47,25 @@ static void a_stored_netmap_leads_to_an_answered_connection(void **state)
     assert_true(is_answered(&client, web.ip6));
 }
 
+/* The first handshake message goes to a relay, and here is none. WireGuard itself would repeat it after 5 s.
+ */
+static void a_handshake_begun_before_there_was_a_path_is_repeated_as_soon_as_there_is_one(void **state)
+{
+    const struct wireguard_counters *ours;
+    struct client c;
+
+    (void)state;
+    start_both();
+    sim_run(SEC);
+    client_open(&c, &client, web.ip);
+    sim_run(2 * SEC);
+    assert_true(c.connected);
+    ours = wireguard_counters(there.shard->wireguard);
+    assert_int_equal(ours->initiations_sent, 2);
+    assert_int_equal(wireguard_counters(here.shard->wireguard)->responses_sent, 1);
+    client_close(&c);
+}
+
 static void nobody_is_reached_whom_the_netmap_does_not_name(void **state)
 {
     (void)state;
@@ -394,6 +413,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, begin, end)
         T(a_stored_netmap_leads_to_an_answered_connection),
+        T(a_handshake_begun_before_there_was_a_path_is_repeated_as_soon_as_there_is_one),
         T(nobody_is_reached_whom_the_netmap_does_not_name),
         T(an_unknown_initiator_is_answered_when_a_delta_names_it),
         T(a_node_without_control_tries_again_and_its_neighbour_never_notices),

@@ -199,7 +199,7 @@ static inline void member_start(struct member *m, struct member *const *peers)
 
 static inline void member_free(struct member *m)
 {
-    static const char *const files[] = { "manytails.state", "manytails.netmap" };
+    static const char *const files[] = { "manytails.state", "manytails.netmap", "manytails.lock" };
     char path[128];
 
     node_free(m->node);

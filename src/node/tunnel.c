@@ -287,6 +287,16 @@ static bool can_seal(const struct node_peer *p, time_ns now)
     return facts.session;
 }
 
+/* Without a way the last attempt reached nobody, and WireGuard would repeat it after 5 s only. */
+static void ask_for_session(struct node_peer *p, time_ns now)
+{
+    if (p->asked_nowhere && peer_has_way(p, now)) {
+        p->asked_nowhere = false;
+        wireguard_peer_renew(p->wireguard, now);
+    }
+    wireguard_initiate(p->wireguard, now); /* nothing if one is under way */
+}
+
 /* Packets that can leave for this peer now. 0: somebody brings us back when there is a key (session_ready) or
  * room in the relay's queue (on_room). */
 static size_t way_out(struct node_peer *p, time_ns now)
@@ -297,7 +307,7 @@ static size_t way_out(struct node_peer *p, time_ns now)
         return MIN(relay_room(p), (size_t)NETSTACK_SEGMENTS_MAX);
     if (peer_is_local(p))
         return NETSTACK_SEGMENTS_MAX;
-    wireguard_initiate(p->wireguard, now);
+    ask_for_session(p, now);
     return 0;
 }
 
