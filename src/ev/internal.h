@@ -60,6 +60,11 @@ struct ev_loop {
 };
 
 void loop_wake(struct ev_loop *loop);
+/* A descriptor of our own that only brings something: made just now (-1: errno says why it was not), read by
+ * the loop. 0 or -errno, and then it is closed. */
+NODISCARD int io_open(struct ev_io *io, struct ev_loop *loop,
+                      void (*fn)(struct ev_io *, unsigned events, time_ns now), int fd);
+void io_close(struct ev_io *io);
 void mailboxes_drain(struct ev_loop *loop);
 void resolver_free(struct ev_resolver *r);
 

@@ -245,6 +245,28 @@ void ev_io_stop(struct ev_io *io)
     io->fd = -1;
 }
 
+int io_open(struct ev_io *io, struct ev_loop *loop,
+            void (*fn)(struct ev_io *, unsigned events, time_ns now), int fd)
+{
+    int r;
+
+    if (fd < 0)
+        return -errno;
+    ev_io_init(io, loop, fn);
+    r = ev_io_start_reader(io, fd);
+    if (r)
+        ev_close(&fd);
+    return r;
+}
+
+void io_close(struct ev_io *io)
+{
+    int fd = io->fd;
+
+    ev_io_stop(io);
+    ev_close(&fd);
+}
+
 static void dispatch(struct ev_loop *loop, const struct epoll_event *event)
 {
     struct io_slot *slot = &loop->slots[(uint32_t)event->data.u64];

@@ -28,7 +28,7 @@ int ev_signals_start(struct ev_loop *loop, const int *signals, size_t count,
 {
     struct ev_signal_watch *w = calloc(1, sizeof(*w));
     sigset_t set;
-    int fd, r;
+    int r;
 
     if (!w)
         return -ENOMEM;
@@ -36,35 +36,23 @@ int ev_signals_start(struct ev_loop *loop, const int *signals, size_t count,
     for (size_t i = 0; i < count; i++)
         sigaddset(&set, signals[i]);
     sigprocmask(SIG_BLOCK, &set, NULL);
-    fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-    if (fd < 0) {
-        r = -errno;
-        free(w);
-        return r;
-    }
     w->fn = fn;
     w->owner = owner;
-    ev_io_init(&w->io, loop, on_signal);
-    r = ev_io_start_reader(&w->io, fd);
-    if (r) {
-        close(fd);
+    r = io_open(&w->io, loop, on_signal, signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
+    if (r)
         free(w);
-        return r;
-    }
-    loop->signals = w;
-    return 0;
+    else
+        loop->signals = w;
+    return r;
 }
 
 void ev_signals_stop(struct ev_loop *loop)
 {
     struct ev_signal_watch *w = loop->signals;
-    int fd;
 
     if (!w)
         return;
-    fd = w->io.fd;
-    ev_io_stop(&w->io);
-    ev_close(&fd);
+    io_close(&w->io);
     free(w);
     loop->signals = NULL;
 }

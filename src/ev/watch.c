@@ -51,38 +51,25 @@ static void on_readable(struct ev_io *io, unsigned events, time_ns now)
 int ev_watch_new(struct ev_watch **out, struct ev_loop *loop, ev_watch_fn *fn, void *owner)
 {
     struct ev_watch *w = calloc(1, sizeof(*w));
-    int fd, r;
+    int r;
 
     if (!w)
         return -ENOMEM;
-    fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-    if (fd < 0) {
-        r = -errno;
-        free(w);
-        return r;
-    }
     w->fn = fn;
     w->owner = owner;
-    ev_io_init(&w->io, loop, on_readable);
-    r = ev_io_start_reader(&w->io, fd);
-    if (r) {
-        close(fd);
+    r = io_open(&w->io, loop, on_readable, inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
+    if (r)
         free(w);
-        return r;
-    }
-    *out = w;
-    return 0;
+    else
+        *out = w;
+    return r;
 }
 
 void ev_watch_free(struct ev_watch *w)
 {
-    int fd;
-
     if (!w)
         return;
-    fd = w->io.fd;
-    ev_io_stop(&w->io);
-    close(fd);
+    io_close(&w->io);
     free(w);
 }
 
