@@ -2,7 +2,7 @@
  *
  * One line of command, one answer, end: docs/protocol/admin.md.
  */
-#include "daemon/internal.h"
+#include "daemon/clients.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -11,66 +11,29 @@
 #include <unistd.h>
 
 #define COMMAND_BYTES_MAX 256
-#define CLIENT_TIMEOUT (10 * SEC)
 
 struct admin_client {
-    struct list link;
-    struct admin *admin;
-    struct stream *stream;
-    struct ev_timer timeout;
+    struct client base;
     char command[COMMAND_BYTES_MAX];
     size_t command_len;
-    uint64_t id;        /* of the question to the shards; 0: none */
-    size_t waiting;     /* shards that have not answered */
     struct span *parts; /* one answer per shard, owned */
-    struct buf out;
-    bool answered;
-    bool reloading; /* `out` holds what was decided; the shards are at it */
+    bool reloading;     /* `out` holds what was decided; the shards are at it */
 };
 
 struct admin {
-    struct daemon *daemon;
-    struct ev_io io;
-    int fd;
-    struct list clients;
-    size_t client_count;
-    uint64_t last_id;
+    struct clients clients;
 };
 
-static void client_free(struct admin_client *c)
+static struct admin_client *of_base(struct client *c)
 {
-    for (size_t i = 0; c->parts && i < c->admin->daemon->shard_count; i++)
-        free((void *)(uintptr_t)c->parts[i].data);
-    free(c->parts);
-    ev_timer_stop(&c->timeout);
-    stream_close(c->stream);
-    buf_deinit(&c->out);
-    list_remove(&c->link);
-    c->admin->client_count--;
-    free(c);
-}
-
-/* Sends what there is; the client is gone when all went out. */
-static void client_write(struct admin_client *c)
-{
-    while (c->out.len) {
-        ssize_t n = stream_write(c->stream, buf_span(&c->out));
-
-        if (n == -EAGAIN)
-            return;
-        if (n < 0)
-            break;
-        buf_consume(&c->out, (size_t)n);
-    }
-    client_free(c);
+    return CONTAINER_OF(c, struct admin_client, base);
 }
 
 static void reply(struct admin_client *c, const char *text)
 {
-    c->answered = true;
-    if (buf_append_str(&c->out, text))
-        buf_clear(&c->out);
-    client_write(c);
+    if (buf_append_str(&c->base.out, text))
+        buf_clear(&c->base.out);
+    client_answer(&c->base);
 }
 
 /* ---- status -------------------------------------------------------------------------------- */
@@ -117,7 +80,7 @@ static void put_service(struct daemon_service *s, struct json_writer *w)
 /* In the order of the configuration, then those that leave. */
 static void put_services(struct admin_client *c, struct json_writer *w)
 {
-    struct daemon *d = c->admin->daemon;
+    struct daemon *d = c->base.of->daemon;
 
     spread_answers(d, c->parts);
     json_array_begin(w, "services");
@@ -144,8 +107,8 @@ static void put_memory(const struct daemon *d, struct json_writer *w)
 
 static void finish_status(struct admin_client *c)
 {
-    struct daemon *d = c->admin->daemon;
-    struct json_writer w = json_writer_of(&c->out);
+    struct daemon *d = c->base.of->daemon;
+    struct json_writer w = json_writer_of(&c->base.out);
 
     json_object_begin(&w, NULL);
     json_put_str(&w, "version", MANYTAILS_VERSION);
@@ -160,39 +123,29 @@ static void finish_status(struct admin_client *c)
     json_array_end(&w);
     json_object_end(&w);
     if (json_writer_done(&w))
-        buf_clear(&c->out);
+        buf_clear(&c->base.out);
     reply(c, "\n");
 }
 
 void admin_answer(struct daemon *d, size_t shard, uint64_t id, struct span json)
 {
-    LIST_EACH (c, &d->admin->clients, struct admin_client, link) {
-        if (c->id != id || c->answered || c->parts[shard].data)
-            continue;
-        c->parts[shard] = span_make(text_dup(json), json.len);
-        if (--c->waiting == 0)
-            finish_status(c);
+    struct client *base = client_of_question(&d->admin->clients, id);
+    struct admin_client *c = base ? of_base(base) : NULL;
+
+    if (!c || c->parts[shard].data)
         return;
-    }
+    c->parts[shard] = span_make(text_dup(json), json.len);
+    if (--base->waiting == 0)
+        finish_status(c);
 }
 
-static void ask_shards(struct admin_client *c)
+static void start_status(struct admin_client *c)
 {
-    struct daemon *d = c->admin->daemon;
-
-    c->parts = calloc(d->shard_count, sizeof(*c->parts));
-    if (!c->parts) {
-        client_free(c);
-        return;
-    }
-    c->id = ++c->admin->last_id;
-    c->waiting = d->shard_count;
-    for (size_t i = 0; i < d->shard_count; i++) {
-        struct letter *l = letter_new(LETTER_ASK, SPAN_NONE);
-
-        l->id = c->id;
-        shard_post(&d->shards[i], l);
-    }
+    c->parts = calloc(c->base.of->daemon->shard_count, sizeof(*c->parts));
+    if (c->parts)
+        client_ask_shards(&c->base, LETTER_ASK);
+    else
+        client_drop(&c->base);
 }
 
 /* ---- reload ------------------------------------------------------------------------------- */
@@ -200,36 +153,36 @@ static void ask_shards(struct admin_client *c)
 /* {"reload": what was decided, "kept": who could not change}. */
 static void finish_reload(struct admin_client *c)
 {
-    struct daemon *d = c->admin->daemon;
+    struct daemon *d = c->base.of->daemon;
     struct buf out;
     struct json_writer w;
 
     buf_init(&out, DAEMON_STATUS_BYTES_MAX);
     w = json_writer_of(&out);
     json_object_begin(&w, NULL);
-    json_put_raw(&w, "reload", buf_span(&c->out));
+    json_put_raw(&w, "reload", buf_span(&c->base.out));
     json_put_lines(&w, "kept", buf_span(&d->change_log));
     json_object_end(&w);
-    buf_deinit(&c->out);
-    c->out = out;
+    buf_deinit(&c->base.out);
+    c->base.out = out;
     if (json_writer_done(&w))
-        buf_clear(&c->out);
+        buf_clear(&c->base.out);
     c->reloading = false;
     reply(c, "\n");
 }
 
 static void start_reload(struct admin_client *c, bool dry)
 {
-    struct daemon *d = c->admin->daemon;
-    int r = reload(d, dry, &c->out);
+    struct daemon *d = c->base.of->daemon;
+    int r = reload(d, dry, &c->base.out);
 
     if (r) {
-        buf_clear(&c->out);
+        buf_clear(&c->base.out);
         log_error(NULL, "not reloaded: %s", err_text(r));
         reply(c, "{\"error\":\"out of memory\"}\n");
         return;
     }
-    c->reloading = true;
+    c->base.asked = c->reloading = true;
     if (dry || !d->changes_due)
         finish_reload(c);
 }
@@ -237,9 +190,9 @@ static void start_reload(struct admin_client *c, bool dry)
 void admin_changes_done(struct daemon *d)
 {
     if (d->admin)
-        LIST_EACH (c, &d->admin->clients, struct admin_client, link)
-            if (c->reloading)
-                finish_reload(c);
+        LIST_EACH (c, &d->admin->clients.all, struct client, link)
+            if (of_base(c)->reloading)
+                finish_reload(of_base(c));
     buf_clear(&d->change_log);
 }
 
@@ -248,7 +201,7 @@ void admin_changes_done(struct daemon *d)
 static void run_command(struct admin_client *c, struct span command)
 {
     if (span_equal_str(command, "status")) {
-        ask_shards(c);
+        start_status(c);
     } else if (span_equal_str(command, "reload")) {
         start_reload(c, false);
     } else if (span_equal_str(command, "reload --dry-run")) {
@@ -261,83 +214,44 @@ static void run_command(struct admin_client *c, struct span command)
     }
 }
 
-static void client_read(struct admin_client *c)
+static bool hear(struct client *base, struct span bytes)
 {
-    for (;;) {
-        size_t room = sizeof(c->command) - c->command_len;
-        ssize_t n = stream_read(c->stream, c->command + c->command_len, room);
-        char *end;
+    struct admin_client *c = of_base(base);
+    size_t n = MIN(bytes.len, sizeof(c->command) - c->command_len);
+    char *end;
 
-        if (n == -EAGAIN)
-            return;
-        if (n <= 0 || c->id || c->answered || c->reloading) {
-            if (n <= 0 && !c->id && !c->reloading)
-                client_free(c);
-            return;
-        }
-        c->command_len += (size_t)n;
-        end = memchr(c->command, '\n', c->command_len);
-        if (end) {
-            run_command(c, span_make(c->command, (size_t)(end - c->command)));
-            return;
-        }
-        if (c->command_len == sizeof(c->command)) {
-            client_free(c);
-            return;
-        }
-    }
+    memcpy(c->command + c->command_len, bytes.data, n);
+    c->command_len += n;
+    end = memchr(c->command, '\n', c->command_len);
+    if (end)
+        run_command(c, span_make(c->command, (size_t)(end - c->command)));
+    else if (c->command_len == sizeof(c->command))
+        client_drop(base);
+    else
+        return true;
+    return false;
 }
 
-static void on_stream(struct stream *s, unsigned events, time_ns now)
+static void begin(struct client *c)
 {
-    struct admin_client *c = s->owner;
-
-    (void)now;
-    if (events & STREAM_FAILED)
-        client_free(c);
-    else if (c->answered)
-        client_write(c);
-    else if (events & STREAM_READABLE)
-        client_read(c);
+    (void)c;
 }
 
-static void on_timeout(struct ev_timer *t, time_ns now)
+static void end(struct client *base)
 {
-    (void)now;
-    client_free(CONTAINER_OF(t, struct admin_client, timeout));
+    struct admin_client *c = of_base(base);
+
+    for (size_t i = 0; c->parts && i < base->of->daemon->shard_count; i++)
+        free((void *)(uintptr_t)c->parts[i].data);
+    free(c->parts);
 }
 
-static void client_new(struct admin *a, int fd)
-{
-    struct admin_client *c = a->client_count < DAEMON_ADMIN_CLIENTS_MAX ? calloc(1, sizeof(*c)) : NULL;
-
-    if (!c) {
-        ev_close(&fd);
-        return;
-    }
-    c->admin = a;
-    a->client_count++;
-    list_push_back(&a->clients, &c->link);
-    buf_init(&c->out, DAEMON_STATUS_BYTES_MAX);
-    ev_timer_init(&c->timeout, a->daemon->loop, on_timeout);
-    ev_timer_set(&c->timeout, ev_now(a->daemon->loop) + CLIENT_TIMEOUT);
-    if (stream_tcp_accept(&c->stream, a->daemon->loop, fd)) {
-        c->stream = NULL;
-        client_free(c);
-        return;
-    }
-    stream_set_owner(c->stream, c, on_stream);
-}
-
-static void on_listener(struct ev_io *io, unsigned events, time_ns now)
-{
-    int fd;
-
-    (void)events;
-    (void)now;
-    while (ev_accept(io->fd, &fd) == 0)
-        client_new(CONTAINER_OF(io, struct admin, io), fd);
-}
+static const struct clients_ops ops = { .client_bytes = sizeof(struct admin_client),
+                                        .max = DAEMON_ADMIN_CLIENTS_MAX,
+                                        .out_max = DAEMON_STATUS_BYTES_MAX,
+                                        .begin = begin,
+                                        .hear = hear,
+                                        .end = end };
 
 /* ---- life ------------------------------------------------------------------------------------------ */
 
@@ -358,19 +272,16 @@ static void make_parent(const char *path)
 int admin_open(struct daemon *d)
 {
     struct admin *a = calloc(1, sizeof(*a));
-    int r;
+    int fd = -1, r;
 
     if (!a)
         return -ENOMEM;
-    a->daemon = d;
-    a->fd = -1;
-    list_init(&a->clients);
-    ev_io_init(&a->io, d->loop, on_listener);
+    clients_init(&a->clients, d, &ops);
     d->admin = a;
     make_parent(d->socket_path);
-    r = ev_unix_listen(d->socket_path, &a->fd);
+    r = ev_unix_listen(d->socket_path, &fd);
     if (!r)
-        r = ev_io_start_reader(&a->io, a->fd);
+        r = clients_open(&a->clients, fd);
     if (r)
         log_warn(NULL, "%s: %s; `manytails status` will not find this process", d->socket_path, err_text(r));
     return 0;
@@ -378,16 +289,11 @@ int admin_open(struct daemon *d)
 
 void admin_close(struct daemon *d)
 {
-    struct admin *a = d->admin;
-
-    if (!a)
+    if (!d->admin)
         return;
-    while (!list_empty(&a->clients))
-        client_free(LIST_FIRST(&a->clients, struct admin_client, link));
-    ev_io_stop(&a->io);
-    if (a->fd >= 0)
+    if (d->admin->clients.fd >= 0)
         unlink(d->socket_path);
-    ev_close(&a->fd);
-    free(a);
+    clients_close(&d->admin->clients);
+    free(d->admin);
     d->admin = NULL;
 }

@@ -6,7 +6,9 @@
  *   progress.c  who is up, who waits, in one line
  *   settings.c  from the configuration to what a node is made of, a line per option
  *   shard.c     the thread of a shard: nodes made, changed and stopped on letters
+ *   clients.c   who comes to a listener with one question (clients.h)
  *   admin.c     the Unix socket; ask.c its other end
+ *   scrape.c    the page for Prometheus
  *   login.c     how a person gets to see a login URL
  *
  * The main thread knows a service by its struct daemon_service, a shard by its struct shard_service. Letters

@@ -4,7 +4,7 @@
  * all are there they are put together and sent, and the connection ends. Who does not read, or asks and goes
  * away, is cut by one timer. The listener is the only cost when nobody asks.
  */
-#include "daemon/internal.h"
+#include "daemon/clients.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -15,76 +15,45 @@
 
 #include "http/http.h"
 
-#define CLIENT_TIMEOUT (10 * SEC) /* from accept to the last byte */
 #define HEAD_BYTES_MAX 8192
-#define READ_BYTES 2048
 
 struct scrape_client {
-    struct list link;
-    struct scrape *scrape;
-    struct stream *stream;
-    struct ev_timer timeout;
+    struct client base;
     struct http1 http;
     struct http_head head;
-    uint64_t id; /* of the question to the shards; 0: none */
-    size_t waiting;
     struct metrics_page *page; /* what the shards have said so far */
-    struct buf out;
-    bool answered, head_only;
+    bool head_only;
 };
 
 struct scrape {
-    struct daemon *daemon;
-    struct ev_io io;
-    int fd;
-    struct list clients;
-    size_t client_count;
-    uint64_t last_id, served, cut;
+    struct clients clients;
+    uint64_t served;
 };
 
-static void client_free(struct scrape_client *c)
+static struct scrape_client *of_base(struct client *c)
 {
-    ev_timer_stop(&c->timeout);
-    stream_close(c->stream);
-    http1_deinit(&c->http);
-    http_head_deinit(&c->head);
-    metrics_page_free(c->page);
-    buf_deinit(&c->out);
-    list_remove(&c->link);
-    c->scrape->client_count--;
-    free(c);
+    return CONTAINER_OF(c, struct scrape_client, base);
 }
 
-/* Sends what there is; the client is gone when all went out. */
-static void client_write(struct scrape_client *c)
+static struct scrape *scrape_of(const struct scrape_client *c)
 {
-    while (c->out.len) {
-        ssize_t n = stream_write(c->stream, buf_span(&c->out));
-
-        if (n == -EAGAIN)
-            return;
-        if (n < 0)
-            break;
-        buf_consume(&c->out, (size_t)n);
-    }
-    client_free(c);
+    return CONTAINER_OF(c->base.of, struct scrape, clients);
 }
 
 static void reply(struct scrape_client *c, int status, const char *reason, const char *type, struct span body)
 {
     int r;
 
-    c->answered = true;
-    buf_clear(&c->out);
-    r = buf_printf(&c->out,
+    buf_clear(&c->base.out);
+    r = buf_printf(&c->base.out,
                    "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nConnection: close\r\n"
                    "X-Content-Type-Options: nosniff\r\n%s\r\n",
                    status, reason, type, body.len, status == 405 ? "Allow: GET, HEAD\r\n" : "");
     if (!r && !c->head_only)
-        r = buf_append(&c->out, body);
+        r = buf_append(&c->base.out, body);
     if (r)
-        buf_clear(&c->out);
-    client_write(c);
+        buf_clear(&c->base.out);
+    client_answer(&c->base);
 }
 
 static void refuse(struct scrape_client *c, int status, const char *reason, const char *words)
@@ -150,14 +119,14 @@ static void put_descriptors(struct metrics_page *p)
 
 static void put_process(struct scrape *s, struct metrics_page *p)
 {
-    struct daemon *d = s->daemon;
+    struct daemon *d = s->clients.daemon;
     struct rusage usage;
 
     metrics_put_u64(p, &build, METRICS_LABELS("version", MANYTAILS_VERSION), 1);
     put_services(d, p);
     metrics_put_u64(p, &shards, NULL, d->shard_count);
     metrics_put_u64(p, &scrapes, NULL, s->served);
-    metrics_put_u64(p, &scrapes_cut, NULL, s->cut);
+    metrics_put_u64(p, &scrapes_cut, NULL, s->clients.cut);
     if (getrusage(RUSAGE_SELF, &usage) == 0)
         metrics_put(p, &process_cpu, "", NULL,
                     (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
@@ -175,12 +144,12 @@ static void finish(struct scrape_client *c)
 {
     struct buf text;
 
-    put_process(c->scrape, c->page);
+    put_process(scrape_of(c), c->page);
     buf_init(&text, METRICS_BYTES_MAX + (1u << 20));
     if (metrics_page_write(c->page, &text)) {
         refuse(c, 500, "Internal Server Error", "the page is too large, or memory is out\n");
     } else {
-        c->scrape->served++;
+        scrape_of(c)->served++;
         metrics_page_free(c->page);
         c->page = NULL;
         reply(c, 200, "OK", "text/plain; version=0.0.4; charset=utf-8", buf_span(&text));
@@ -190,34 +159,21 @@ static void finish(struct scrape_client *c)
 
 void scrape_answer(struct daemon *d, uint64_t id, const struct metrics_page *page)
 {
-    if (!d->scrape)
+    struct client *c = d->scrape ? client_of_question(&d->scrape->clients, id) : NULL;
+
+    if (!c)
         return;
-    LIST_EACH (c, &d->scrape->clients, struct scrape_client, link) {
-        if (c->id != id || c->answered)
-            continue;
-        metrics_page_add(c->page, page);
-        if (--c->waiting == 0)
-            finish(c);
-        return;
-    }
+    metrics_page_add(of_base(c)->page, page);
+    if (--c->waiting == 0)
+        finish(of_base(c));
 }
 
-static void ask_shards(struct scrape_client *c)
+static void start_page(struct scrape_client *c)
 {
-    struct daemon *d = c->scrape->daemon;
-
-    if (metrics_page_new(&c->page)) {
-        client_free(c);
-        return;
-    }
-    c->id = ++c->scrape->last_id;
-    c->waiting = d->shard_count;
-    for (size_t i = 0; i < d->shard_count; i++) {
-        struct letter *l = letter_new(LETTER_METRICS, SPAN_NONE);
-
-        l->id = c->id;
-        shard_post(&d->shards[i], l);
-    }
+    if (metrics_page_new(&c->page))
+        client_drop(&c->base);
+    else
+        client_ask_shards(&c->base, LETTER_METRICS);
 }
 
 /* ---- requests ----------------------------------------------------------------------------------- */
@@ -232,7 +188,7 @@ static void run_request(struct scrape_client *c)
     if (c->head.method_id != HTTP_METHOD_GET && !c->head_only)
         refuse(c, 405, "Method Not Allowed", "GET or HEAD, please\n");
     else if (span_equal_str(path, "/metrics"))
-        ask_shards(c);
+        start_page(c);
     else if (text_starts_with(path, "/debug/pprof"))
         refuse(c, 404, "Not Found",
                "There are no Go profiles here. `manytails top` and manytails_cpu_seconds_total in /metrics "
@@ -242,9 +198,9 @@ static void run_request(struct scrape_client *c)
         refuse(c, 404, "Not Found", "The metrics are at /metrics.\n");
 }
 
-/* True: a head came, or the client is gone. */
-static bool feed(struct scrape_client *c, struct span in)
+static bool hear(struct client *base, struct span in)
 {
+    struct scrape_client *c = of_base(base);
     struct http1_event event;
 
     while (in.len) {
@@ -253,93 +209,40 @@ static bool feed(struct scrape_client *c, struct span in)
         if (r) {
             refuse(c, r > 0 ? http1_fault_status((enum http1_fault)r) : 500, "Bad Request",
                    r > 0 ? http1_fault_text((enum http1_fault)r) : "memory is out");
-            return true;
+            return false;
         }
         if (event.kind == HTTP1_HEAD) {
             run_request(c);
-            return true;
+            return false;
         }
     }
-    return false;
+    return true;
 }
 
-static void client_read(struct scrape_client *c)
-{
-    uint8_t bytes[READ_BYTES];
-
-    for (;;) {
-        ssize_t n = stream_read(c->stream, bytes, sizeof(bytes));
-
-        if (n == -EAGAIN)
-            return;
-        if (n <= 0) {
-            client_free(c);
-            return;
-        }
-        if (c->id || c->answered)
-            continue; /* more than it was asked for: nobody reads it */
-        if (feed(c, span_make(bytes, (size_t)n)))
-            return;
-    }
-}
-
-static void on_stream(struct stream *s, unsigned events, time_ns now)
-{
-    struct scrape_client *c = s->owner;
-
-    (void)now;
-    if (events & STREAM_FAILED)
-        client_free(c);
-    else if (c->answered && (events & STREAM_WRITABLE))
-        client_write(c);
-    else if (events & STREAM_READABLE)
-        client_read(c);
-}
-
-static void on_timeout(struct ev_timer *t, time_ns now)
-{
-    struct scrape_client *c = CONTAINER_OF(t, struct scrape_client, timeout);
-
-    (void)now;
-    c->scrape->cut++;
-    client_free(c);
-}
-
-static void client_new(struct scrape *s, int fd)
+static void begin(struct client *base)
 {
     static const struct http1_limits limits = { .head_bytes = HEAD_BYTES_MAX };
-    struct scrape_client *c = s->client_count < DAEMON_SCRAPE_CLIENTS_MAX ? calloc(1, sizeof(*c)) : NULL;
+    struct scrape_client *c = of_base(base);
 
-    if (!c) {
-        s->cut++;
-        ev_close(&fd);
-        return;
-    }
-    c->scrape = s;
-    s->client_count++;
-    list_push_back(&s->clients, &c->link);
-    buf_init(&c->out, METRICS_BYTES_MAX + (2u << 20));
     http_head_init(&c->head);
     http1_init(&c->http, HTTP1_READS_REQUESTS, &c->head, &limits);
-    ev_timer_init(&c->timeout, s->daemon->loop, on_timeout);
-    ev_timer_set(&c->timeout, ev_now(s->daemon->loop) + CLIENT_TIMEOUT);
-    if (stream_tcp_accept(&c->stream, s->daemon->loop, fd)) {
-        c->stream = NULL;
-        client_free(c);
-        return;
-    }
-    stream_set_owner(c->stream, c, on_stream);
 }
 
-static void on_listener(struct ev_io *io, unsigned events, time_ns now)
+static void end(struct client *base)
 {
-    int fd;
+    struct scrape_client *c = of_base(base);
 
-    (void)events;
-    (void)now;
-    while (ev_accept(io->fd, &fd) == 0)
-        client_new(CONTAINER_OF(io, struct scrape, io), fd);
+    http1_deinit(&c->http);
+    http_head_deinit(&c->head);
+    metrics_page_free(c->page);
 }
+
+static const struct clients_ops ops = { .client_bytes = sizeof(struct scrape_client),
+                                        .max = DAEMON_SCRAPE_CLIENTS_MAX,
+                                        .out_max = METRICS_BYTES_MAX + (2u << 20),
+                                        .begin = begin,
+                                        .hear = hear,
+                                        .end = end };
 
 /* ---- life ---------------------------------------------------------------------------------------- */
 
@@ -350,7 +253,7 @@ static int listen_at(struct scrape *s, const char *address)
     struct ip_port at = { 0 };
     bool every = text.len && text.data[0] == ':';
     uint64_t port = 0;
-    int r;
+    int fd = -1, r;
 
     if (every && text_parse_u64(span_slice(text, 1, text.len), UINT16_MAX, &port))
         at.port = (uint16_t)port;
@@ -358,10 +261,10 @@ static int listen_at(struct scrape *s, const char *address)
         return -EINVAL;
     if (every)
         must(ip_parse(span_from_str("::"), &at.ip));
-    r = ev_tcp_listen(&at, &s->fd, &at.port);
+    r = ev_tcp_listen(&at, &fd, &at.port);
     if (r == -EAFNOSUPPORT && every && ip_parse(span_from_str("0.0.0.0"), &at.ip))
-        r = ev_tcp_listen(&at, &s->fd, &at.port);
-    return r ? r : ev_io_start_reader(&s->io, s->fd);
+        r = ev_tcp_listen(&at, &fd, &at.port);
+    return r ? r : clients_open(&s->clients, fd);
 }
 
 int scrape_open(struct daemon *d, const struct config *config)
@@ -375,9 +278,7 @@ int scrape_open(struct daemon *d, const struct config *config)
     s = calloc(1, sizeof(*s));
     if (!s)
         return -ENOMEM;
-    *s = (struct scrape) { .daemon = d, .fd = -1 };
-    list_init(&s->clients);
-    ev_io_init(&s->io, d->loop, on_listener);
+    clients_init(&s->clients, d, &ops);
     d->scrape = s;
     r = listen_at(s, address);
     if (!r) {
@@ -395,14 +296,9 @@ int scrape_open(struct daemon *d, const struct config *config)
 
 void scrape_close(struct daemon *d)
 {
-    struct scrape *s = d->scrape;
-
-    if (!s)
+    if (!d->scrape)
         return;
-    while (!list_empty(&s->clients))
-        client_free(LIST_FIRST(&s->clients, struct scrape_client, link));
-    ev_io_stop(&s->io);
-    ev_close(&s->fd);
-    free(s);
+    clients_close(&d->scrape->clients);
+    free(d->scrape);
     d->scrape = NULL;
 }

@@ -333,6 +333,34 @@ static void what_the_process_says_of_itself_is_so(void **state)
     assert_true(value_of("process_start_time_seconds") < began + 600);
 }
 
+/* As `nc -N` does it. */
+static void a_client_that_ends_its_side_gets_its_answer(void **state)
+{
+    (void)state;
+    ask("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_int_equal(ev_shutdown_write(w.fd), 0);
+    answer_for(0);
+    turn();
+    answer_for(1);
+    assert_non_null(strstr(hear(), " 200 OK"));
+}
+
+static void a_client_that_talks_on_is_cut(void **state)
+{
+    static const uint8_t noise[4096];
+
+    (void)state;
+    ask("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    for (size_t sent = 0; !w.ended;) {
+        ssize_t n = ev_write(w.fd, SPAN_OF(noise));
+
+        sent += n > 0 ? (size_t)n : 0;
+        w.ended = n < 0 && n != -EAGAIN;
+        assert_true(sent < 16u << 20); /* what sockets hold is less */
+        turn();
+    }
+}
+
 static void a_port_that_is_taken_ends_the_start_if_it_was_asked_for(void **state)
 {
     struct daemon other = { .loop = w.d.loop };
@@ -369,6 +397,8 @@ int main(void)
         T(a_client_that_asks_nothing_is_cut_and_counted),
         T(a_second_request_is_not_answered),
         T(what_the_process_says_of_itself_is_so),
+        T(a_client_that_ends_its_side_gets_its_answer),
+        T(a_client_that_talks_on_is_cut),
         T(a_port_that_is_taken_ends_the_start_if_it_was_asked_for),
         T(no_address_means_no_listener),
     };
