@@ -41,6 +41,7 @@ static void on_letter(void *owner, struct ev_letter *base, time_ns now)
     case LETTER_START:
     case LETTER_CHANGE:
     case LETTER_STOP:
+    case LETTER_END:
     case LETTER_HOST:
     case LETTER_ASK:
     case LETTER_PING:
@@ -114,12 +115,25 @@ static void on_stop_timer(struct ev_timer *t, time_ns now)
     ev_loop_stop(d->loop);
 }
 
+/* Clients get a reset, ephemeral nodes take their leave; nobody is waited for. A shard that does not answer
+ * even that, or who asks once more, ends it all the same. */
+static void end(struct daemon *d)
+{
+    log_warn(NULL, "asked twice: ending at once");
+    d->exit_status = 1;
+    if (d->ending) {
+        ev_loop_stop(d->loop);
+        return;
+    }
+    d->ending = true;
+    services_end(d);
+    ev_timer_set(&d->stop_timer, ev_now(d->loop) + DAEMON_END);
+}
+
 static void stop(struct daemon *d)
 {
     if (d->stopping) {
-        log_warn(NULL, "asked twice: ending at once");
-        d->exit_status = 1;
-        ev_loop_stop(d->loop);
+        end(d);
         return;
     }
     d->stopping = true;

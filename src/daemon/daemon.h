@@ -12,6 +12,7 @@
 
 #define DAEMON_DRAIN (10 * SEC)     /* requests under way may take this long after SIGTERM */
 #define DAEMON_LOGOUT (6 * SEC)     /* more, for ephemeral nodes to log out */
+#define DAEMON_END SEC              /* after a second signal, for shards to say good-bye */
 #define DAEMON_SETTLED (15 * SEC)   /* after this the heap is trimmed, once */
 #define DAEMON_RETRY (30 * SEC)     /* a service that could not be set up is tried again after this */
 #define DAEMON_ADMIN_CLIENTS_MAX 16 /* at once */

@@ -61,6 +61,7 @@ enum letter_kind {
     LETTER_START,   /* service, loaded, config */
     LETTER_CHANGE,  /* service, loaded, config: new settings in place; answered with CHANGED */
     LETTER_STOP,    /* service, at; answered with STOPPED */
+    LETTER_END,     /* service: what is left of a STOP, without waiting for anybody */
     LETTER_HOST,    /* view */
     LETTER_ASK,     /* status, id */
     LETTER_PING,    /* are you alive? */
@@ -168,7 +169,7 @@ struct daemon {
     struct sandbox_folders *folders; /* what the sandbox allows; NULL: it is off */
     char *socket_path;
     time_ns started_at, bringing_up_since;
-    bool stopping, bringing_up, terminal;
+    bool stopping, ending, bringing_up, terminal;
     struct ev_task progress;
     struct ev_timer stop_timer, settled_timer;
     int exit_status;
@@ -188,6 +189,8 @@ struct daemon_service *service_of(struct daemon *d, handle h); /* NULL: gone */
 struct daemon_service *service_named(struct daemon *d, const char *name);
 /* All of them, and whatever leaves already, within DAEMON_DRAIN. */
 void services_stop(struct daemon *d);
+/* Those that have not stopped yet do it now. */
+void services_end(struct daemon *d);
 bool services_stopped(const struct daemon *d);
 /* What a shard says of one; l->service may be gone. */
 void service_hear(struct daemon *d, const struct letter *l);

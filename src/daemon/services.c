@@ -93,7 +93,7 @@ static void post(struct daemon_service *s, enum letter_kind kind, time_ns at)
 
     l->service = slab_handle(&s->daemon->service_slab, s);
     l->at = at;
-    if (kind != LETTER_STOP) {
+    if (kind == LETTER_START || kind == LETTER_CHANGE) {
         l->loaded = loaded_ref(s->daemon->loaded);
         l->config = s->config;
     }
@@ -418,6 +418,15 @@ void services_stop(struct daemon *d)
         if (s->phase == SERVICE_UP)
             service_leave(s);
     }
+}
+
+void services_end(struct daemon *d)
+{
+    uint32_t index = 0;
+
+    for (struct daemon_service *s; (s = slab_next(&d->service_slab, &index));)
+        if (s->phase == SERVICE_LEAVING)
+            post(s, LETTER_END, 0);
 }
 
 bool services_stopped(const struct daemon *d)

@@ -184,6 +184,14 @@ static void service_stop(struct daemon_shard *shard, const struct letter *l)
         tell(shard, l->service, LETTER_STOPPED, NODE_STOPPED, "");
 }
 
+static void service_end(struct daemon_shard *shard, const struct letter *l)
+{
+    struct shard_service *s = find(shard, l->service);
+
+    if (s) /* else it has stopped, and that was said */
+        node_end(s->node);
+}
+
 /* Every node of the shard by its handle, and the shard, as members of the answer. */
 static void answer(struct daemon_shard *shard, uint64_t id, time_ns now)
 {
@@ -252,6 +260,9 @@ static void on_letter(void *owner, struct ev_letter *base, time_ns now)
         break;
     case LETTER_STOP:
         service_stop(shard, l);
+        break;
+    case LETTER_END:
+        service_end(shard, l);
         break;
     case LETTER_HOST:
         node_shard_set_host(shard->nodes, &l->view);

@@ -237,6 +237,25 @@ static void the_end_waits_for_every_service_and_starts_none(void **state)
     world_expect_silence(w);
 }
 
+static void a_second_word_ends_those_that_have_not_stopped(void **state)
+{
+    struct world *w = *state;
+    handle web;
+
+    APPLY(w, WEB, GIT);
+    web = world_expect(w, LETTER_START, "web");
+    world_expect(w, LETTER_START, "git");
+    w->d.stopping = true;
+    services_stop(&w->d);
+    world_expect(w, LETTER_STOP, "web");
+    world_expect(w, LETTER_STOP, "git");
+    world_say(w, LETTER_STOPPED, web, NODE_STOPPED, "");
+    services_end(&w->d);
+    world_expect(w, LETTER_END, "git");
+    world_expect_silence(w);
+    assert_false(services_stopped(&w->d));
+}
+
 /* ---- reload: files that the configuration names ------------------------------------------------- */
 
 static void put(struct world *w, const char *name, const char *text)
@@ -343,6 +362,7 @@ int main(void)
         TEST(a_service_without_a_node_is_tried_again_and_at_once_after_a_reload),
         TEST(a_refused_service_that_was_told_to_stop_ends_once),
         TEST(the_end_waits_for_every_service_and_starts_none),
+        TEST(a_second_word_ends_those_that_have_not_stopped),
         TEST(a_reload_is_refused_whole_when_a_file_that_it_names_is_no_good),
         TEST(a_registered_service_is_reloaded_without_its_auth_key),
     };

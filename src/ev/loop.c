@@ -245,8 +245,8 @@ void ev_io_stop(struct ev_io *io)
     io->fd = -1;
 }
 
-int io_open(struct ev_io *io, struct ev_loop *loop,
-            void (*fn)(struct ev_io *, unsigned events, time_ns now), int fd)
+int io_open(struct ev_io *io, struct ev_loop *loop, void (*fn)(struct ev_io *, unsigned events, time_ns now),
+            int fd)
 {
     int r;
 

@@ -243,6 +243,7 @@ struct node {
     struct ev_timer stop_timer;
     struct ev_task stopped_task;
     bool drained, logging_out, logged_out;
+    bool ending; /* node_end: what it said last leaves with this turn of the loop */
     uint64_t packets_in, packets_out, bytes_in, bytes_out, filtered;
 };
 

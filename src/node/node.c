@@ -592,18 +592,25 @@ static const struct control_ops control_ops = {
     .logged_out = on_logged_out,
 };
 
+static void log_out(struct node *n)
+{
+    if (!n->logging_out)
+        control_client_logout(n->control);
+    n->logging_out = true;
+}
+
 /* Draining and log-out are both over, or there is nothing to wait for. */
 static void on_stopped_task(struct ev_task *task, time_ns now)
 {
     struct node *n = CONTAINER_OF(task, struct node, stopped_task);
 
     (void)now;
+    if (n->ending && ev_timer_running(&n->stop_timer))
+        return;
     if (!n->stopping || n->state == NODE_STOPPED || !n->drained)
         return;
-    if (!n->logged_out && n->ephemeral && n->control) {
-        if (!n->logging_out)
-            control_client_logout(n->control);
-        n->logging_out = true;
+    if (!n->logged_out && n->ephemeral && n->control && !n->ending) {
+        log_out(n);
         return;
     }
     ev_timer_stop(&n->stop_timer);
@@ -614,16 +621,22 @@ static void on_stopped_task(struct ev_task *task, time_ns now)
     n->ops->stopped(n->ctx, n);
 }
 
+/* Before the node goes: there is still a tunnel to tell the clients by. */
+static void cut(struct node *n, const char *why)
+{
+    if (n->drained)
+        return;
+    log_info(n->name, "requests under way are cut: %s", why);
+    service_cut(n);
+    n->drained = true;
+}
+
 static void on_stop_timer(struct ev_timer *t, time_ns now)
 {
     struct node *n = CONTAINER_OF(t, struct node, stop_timer);
 
     (void)now;
-    if (!n->drained) {
-        log_info(n->name, "requests under way are cut: the time to finish is over");
-        service_cut(n); /* before the node goes: there is still a tunnel to tell the clients by */
-    }
-    n->drained = true;
+    cut(n, "the time to finish is over");
     ev_task_post(&n->stopped_task);
 }
 
@@ -832,4 +845,17 @@ void node_stop(struct node *n, time_ns deadline)
     ev_timer_stop(&n->join_timer);
     ev_timer_set(&n->stop_timer, deadline);
     service_drain(n);
+}
+
+/* The timer is due in the next turn: tasks of this one (the tunnel's, the control connection's) come before.
+ */
+void node_end(struct node *n)
+{
+    if (n->ending || n->state == NODE_STOPPED)
+        return;
+    n->stopping = n->ending = true;
+    cut(n, "asked to end at once");
+    if (n->ephemeral && n->control && !n->logged_out)
+        log_out(n);
+    ev_timer_set(&n->stop_timer, ev_now(n->shard->loop));
 }

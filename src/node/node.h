@@ -205,6 +205,9 @@ void node_start(struct node *n);
 NODISCARD int node_reconfigure(struct node *n, const struct node_config *config, char why[NODE_WHY_BYTES]);
 /* Requests under way may finish until `deadline`; an ephemeral node is logged out. Ends with ops.stopped. */
 void node_stop(struct node *n, time_ns deadline);
+/* The same without waiting for anybody, also for one that is stopping: requests under way are reset, an
+ * ephemeral node tells its control server if it is connected, and does not stay for the answer. */
+void node_end(struct node *n);
 
 /* Opens a connection to a node of the tailnet (name or address) through this one. 1: nobody of that name;
  * -errno. */

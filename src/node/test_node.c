@@ -408,6 +408,26 @@ static void a_drain_waits_for_a_request_from_before_a_reload(void **state)
     client_close(&busy);
 }
 
+static void a_node_that_is_ended_resets_its_clients_and_waits_for_nobody(void **state)
+{
+    struct client busy;
+
+    (void)state;
+    start_both();
+    client_open(&busy, &client, web.ip);
+    sim_run(20 * SEC);
+    client_say(&busy, "POST / HTTP/1.1\r\nHost: web\r\n");
+    sim_run(SEC);
+    node_stop(web.node, sim_now() + MINUTE);
+    sim_run(SEC);
+    assert_int_equal(web.stopped, 0);
+    node_end(web.node);
+    sim_run(SEC);
+    assert_int_equal(web.stopped, 1);
+    assert_int_equal(stream_read(busy.stream, (char[1]) { 0 }, 1), -ECONNRESET);
+    client_close(&busy);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -425,6 +445,7 @@ int main(void)
         T(a_connection_outlives_a_new_node_key_of_a_neighbour),
         T(after_a_rotation_the_old_key_opens_nothing),
         T(the_netmap_is_stored_under_the_new_key),
+        T(a_node_that_is_ended_resets_its_clients_and_waits_for_nobody),
         T(a_shared_service_answers_under_the_address_the_peer_has_for_it),
         T(a_shared_node_opens_connections_from_the_address_the_peer_has_for_it),
         T(only_the_peer_that_is_named_reaches_the_other_address),

@@ -1,9 +1,14 @@
 #!/usr/bin/env bash
 # SIGTERM lets a request under way finish, takes no new connection, and ends with status 0; what does
-# not finish within 10 s is cut, with status 0 too; a second signal ends the program at once, with status 1.
+# not finish within 10 s is cut, with status 0 too; a second signal ends the program at once, with status 1: what
+# is under way is cut as well, and an ephemeral node is logged out without waiting for the answer.
 client c1 tun
+uid=$(hs users list -o json | jq -r '.[0].id')
+hs preauthkeys create -u "$uid" --reusable --ephemeral -e 24h --tags tag:svc -o json |
+  jq -r .key >"$SCENARIO_DIR/ephemeral.key"
 configure
 service who "$SINK"
+service brief "$NGINX" ephemeral true authkeyPath "$SCENARIO_DIR/ephemeral.key"
 start
 who=$(ip4 who)
 eventually "$LIMIT" fetch c1 "http://$who/headers" -o /dev/null
@@ -57,11 +62,17 @@ in_ns "$NS_SUT" curl -sS "$SINK/release?id=stays" || true
 
 step "a second signal"
 run_it
+eventually "$LIMIT" node brief
 half_way c1 "$who" hurry
 signal TERM
 signal INT
 eventually "$LIMIT" ended
 expect same 1 "$(cat "$SCENARIO_DIR/status")" "exit status"
 expect log_line 'asked twice: ending at once'
-on c1 kill "$HALF_WAY" # nobody is left to tell it
+eventually "$LIMIT" gone "$HALF_WAY" # it was told
+! wait "$HALF_WAY" || fail "the download came to its end"
 in_ns "$NS_SUT" curl -sS "$SINK/release?id=hurry" || true
+forgotten() {
+  ! node brief
+}
+eventually "$LIMIT" forgotten
