@@ -56,7 +56,7 @@ static void link_close(struct control_client *c)
     c->key_fetch = NULL;
     if (c->link == LINK_KEY_FETCH)
         gate_key_done(c->shard, c->server, NULL, NULL);
-    gate_unwait(&c->waiter);
+    gate_unwait(c->shard, c->server, &c->waiter);
     gate_leave(c->shard, c->server, &c->waiter);
     c->link = LINK_DOWN;
     c->lost = false;
@@ -411,6 +411,7 @@ static void init(struct control_client *c, struct control_shard *shard, const st
     c->ops = ops;
     c->owner = owner;
     c->waiter.task = &c->task;
+    c->waiter.place = config->place;
     c->expires_at = c->renew_at = TIME_NEVER;
     c->since = ev_now(shard->loop);
     list_init(&c->pings);

@@ -94,6 +94,7 @@ struct control_config {
     size_t request_tag_count;
     struct secret_key machine_key; /* one per node: headscale merges nodes that share one */
     struct control_keys keys;
+    uint32_t place;   /* in the configuration: when many want to connect at once they do it in this order */
     uint16_t version; /* capability version; 0: CONTROL_CAPABILITY_VERSION */
 };
 

@@ -75,18 +75,51 @@ static void wake(struct list *waiters)
     ev_task_post(w->task);
 }
 
-/* Under the lock. Slots are given here, so that none is lost with a client that stops meanwhile. */
+/* Under the lock, as all of these: for_slot has changed. */
+static void note_lowest(struct shard_server *server)
+{
+    server->lowest = list_empty(&server->for_slot)
+                         ? UINT64_MAX
+                         : LIST_ENTRY(server->for_slot.next, struct gate_waiter, link)->ticket;
+}
+
+static uint64_t lowest_of_all(const struct shard_server *server)
+{
+    uint64_t lowest = UINT64_MAX;
+
+    LIST_EACH (other, &server->gate->shard_servers, struct shard_server, by_gate)
+        lowest = MIN(lowest, other->lowest);
+    return lowest;
+}
+
+/* Somebody waits in this shard, there is a slot, and nobody of another shard comes before. */
+static bool may_enter(const struct control_shard *s, const struct shard_server *server)
+{
+    return server->lowest != UINT64_MAX && server->gate->handshakes < s->gate->handshakes_max &&
+           server->lowest == lowest_of_all(server);
+}
+
+/* There is a slot, and it is another shard's turn. */
+static void tell_next(struct control_shard *s, const struct shard_server *server)
+{
+    if (server->gate->handshakes < s->gate->handshakes_max && lowest_of_all(server) < server->lowest)
+        tell_waiting(s->gate);
+}
+
+/* Slots are given here, so that none is lost with a client that stops meanwhile. */
 static void serve(struct control_shard *s, struct shard_server *server)
 {
     while (!list_empty(&server->for_key))
         wake(&server->for_key);
-    while (!list_empty(&server->for_slot) && server->gate->handshakes < s->gate->handshakes_max) {
+    while (may_enter(s, server)) {
         server->gate->handshakes++;
         LIST_ENTRY(server->for_slot.next, struct gate_waiter, link)->slot = true;
         wake(&server->for_slot);
+        note_lowest(server);
     }
     if (!list_empty(&server->for_slot))
         s->wants = true;
+    tell_next(s, server);
 }
 
 static void on_letter(void *owner, struct ev_letter *letter, time_ns now)
@@ -172,7 +205,6 @@ static int gate_server_get(struct control_gate *g, const char *url, struct gate_
 
     LIST_EACH (known, &g->servers, struct gate_server, link)
         if (strcmp(known->url, url) == 0) {
-            known->shards++;
             *out = known;
             return 0;
         }
@@ -182,7 +214,8 @@ static int gate_server_get(struct control_gate *g, const char *url, struct gate_
     if (!server)
         return -ENOMEM;
     snprintf(server->url, sizeof(server->url), "%s", url);
-    server->shards = 1;
+    list_init(&server->shard_servers);
+    server->tickets = GATE_TICKETS_DRAWN;
     list_push_back(&g->servers, &server->link);
     g->server_count++;
     *out = server;
@@ -196,8 +229,11 @@ static int shard_server_new(struct control_shard *s, const struct control_url *u
 
     if (!server)
         return err_trace(-ENOMEM);
+    server->lowest = UINT64_MAX;
     lock(s);
     r = gate_server_get(s->gate, url->text, &server->gate);
+    if (!r)
+        list_push_back(&server->gate->shard_servers, &server->by_gate);
     unlock(s);
     if (r) {
         free(server);
@@ -244,7 +280,8 @@ void shard_server_put(struct control_shard *s, struct shard_server *server)
     must(list_empty(&server->for_slot) && list_empty(&server->for_key));
     /* The gate's entry goes with its last shard, and the key with it. */
     lock(s);
-    if (!--server->gate->shards) {
+    list_remove(&server->by_gate);
+    if (list_empty(&server->gate->shard_servers)) {
         list_remove(&server->gate->link);
         s->gate->server_count--;
         free(server->gate);
@@ -257,20 +294,35 @@ void shard_server_put(struct control_shard *s, struct shard_server *server)
 /* ---- slots -----------------------------------------------------------------------------------------------
  */
 
+static void queue(struct shard_server *server, struct gate_waiter *w)
+{
+    struct list *after = &server->for_slot;
+
+    w->ticket = w->came ? ++server->gate->tickets : w->place;
+    w->came = true;
+    while (after->prev != &server->for_slot &&
+           LIST_ENTRY(after->prev, struct gate_waiter, link)->ticket > w->ticket)
+        after = after->prev;
+    list_insert(after, &w->link);
+    note_lowest(server);
+}
+
 bool gate_enter(struct control_shard *s, struct shard_server *server, struct gate_waiter *w)
 {
     if (w->slot)
         return true;
-    gate_unwait(w);
+    gate_unwait(s, server, w);
     lock(s);
-    w->slot = server->gate->handshakes < s->gate->handshakes_max && list_empty(&server->for_slot);
-    if (w->slot)
+    queue(server, w);
+    w->slot = server->for_slot.next == &w->link && may_enter(s, server);
+    if (w->slot) {
         server->gate->handshakes++;
-    else
+        list_remove(&w->link);
+        note_lowest(server);
+    } else {
         s->wants = true;
+    }
     unlock(s);
-    if (!w->slot)
-        list_push_back(&server->for_slot, &w->link);
     return w->slot;
 }
 
@@ -286,9 +338,15 @@ void gate_leave(struct control_shard *s, struct shard_server *server, struct gat
     unlock(s);
 }
 
-void gate_unwait(struct gate_waiter *w)
+void gate_unwait(struct control_shard *s, struct shard_server *server, struct gate_waiter *w)
 {
+    if (!list_linked(&w->link))
+        return;
+    lock(s);
     list_remove(&w->link);
+    note_lowest(server);
+    tell_next(s, server);
+    unlock(s);
 }
 
 unsigned gate_clients(struct control_shard *s, struct shard_server *server)
@@ -321,7 +379,7 @@ enum gate_key_state gate_key_get(struct control_shard *s, struct shard_server *s
         s->wants = true;
     unlock(s);
     if (state == GATE_KEY_FETCHING) {
-        gate_unwait(w);
+        gate_unwait(s, server, w);
         list_push_back(&server->for_key, &w->link);
     }
     return state;

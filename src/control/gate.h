@@ -6,6 +6,10 @@
  *
  * The gate's part is under its mutex; the shard's part (who waits) belongs to the loop's thread. A shard that
  * has somebody waiting gets a letter when something changes, at most one at a time.
+ *
+ * Who waits for a slot has a ticket, and the lowest of all shards goes next. The first ticket of a client is
+ * its place in the configuration, so many nodes come up in the order of the file; later ones are drawn, so
+ * nobody who fails and comes again passes those who wait.
  */
 #ifndef MANYTAILS_CONTROL_GATE_H
 #define MANYTAILS_CONTROL_GATE_H
@@ -19,6 +23,7 @@
 
 #define GATE_SERVERS_MAX 256 /* different control URLs in one process */
 #define GATE_REASON_BYTES 256
+#define GATE_TICKETS_DRAWN ((uint64_t)1 << 32) /* higher than any place in a configuration */
 #define SHARD_KEEPALIVE_BYTES 64 /* of a keep-alive message that is recognised without opening it */
 #define SHARD_UNZIP_IDLE (30 * SEC)
 
@@ -29,7 +34,8 @@ enum gate_key_state { GATE_KEY_NONE, GATE_KEY_FETCHING, GATE_KEY_KNOWN };
 struct gate_server {
     struct list link; /* in the gate */
     char url[URL_TEXT_BYTES];
-    unsigned shards; /* references */
+    struct list shard_servers; /* one for each shard that has a client of it */
+    uint64_t tickets;          /* drawn so far */
     unsigned clients, handshakes;
     enum gate_key_state key_state;
     struct public_key key;
@@ -51,17 +57,21 @@ struct control_gate {
 
 /* A server as this shard sees it: the queues of its clients. */
 struct shard_server {
-    struct list link; /* in the shard */
+    struct list link;    /* in the shard */
+    struct list by_gate; /* in gate->shard_servers, under the gate's lock */
     struct gate_server *gate;
     struct control_url url;
     unsigned clients;
-    struct list for_slot, for_key; /* gate_waiter */
+    struct list for_slot, for_key; /* gate_waiter; for_slot by ticket */
+    uint64_t lowest;               /* ticket in for_slot, under the gate's lock; UINT64_MAX: nobody waits */
 };
 
 /* In a client: where it waits, whether it has a slot, and the task that goes on when its turn has come. */
 struct gate_waiter {
     struct list link;
     bool slot;
+    uint64_t place, ticket; /* place: in the configuration, until it was the first ticket */
+    bool came;
     struct ev_task *task;
 };
 
@@ -95,7 +105,7 @@ void shard_server_put(struct control_shard *s, struct shard_server *server);
  * queue; its task is posted when it got one. Leaving and not waiting are fine in any state. */
 bool gate_enter(struct control_shard *s, struct shard_server *server, struct gate_waiter *w);
 void gate_leave(struct control_shard *s, struct shard_server *server, struct gate_waiter *w);
-void gate_unwait(struct gate_waiter *w);
+void gate_unwait(struct control_shard *s, struct shard_server *server, struct gate_waiter *w);
 
 /* KNOWN: *key. NONE: fetch it and report with gate_key_done. FETCHING: `w` waits; when its task runs it
  * looks at gate_key_failed first. */

@@ -56,7 +56,7 @@ static void join(struct node *n, int shard, const char *url)
 static void part(struct node *n, int shard)
 {
     gate_leave(shards[shard], n->server, &n->waiter);
-    gate_unwait(&n->waiter);
+    gate_unwait(shards[shard], n->server, &n->waiter);
     ev_task_cancel(&n->task);
     shard_server_put(shards[shard], n->server);
 }
@@ -120,6 +120,59 @@ static void slots_pass_from_thread_to_thread(void **state)
     part(&a[0], 0);
     part(&a[1], 0);
     part(&b, 1);
+}
+
+/* Each shard has every other service of a file; the later ones come first to the gate. */
+static void slots_are_given_in_the_order_of_the_file_whatever_the_shard(void **state)
+{
+    (void)state;
+    struct node n[8];
+
+    for (int i = 7; i >= 0; i--) {
+        join(&n[i], i % 2, A);
+        n[i].waiter.place = (uint64_t)i;
+        assert_int_equal(gate_enter(shards[i % 2], n[i].server, &n[i].waiter), i >= 6);
+    }
+    for (int i = 0; i < 6; i++) { /* one leaves, the next one comes */
+        int leaves = i < 2 ? 7 - i : i - 2;
+
+        gate_leave(shards[leaves % 2], n[leaves].server, &n[leaves].waiter);
+        turn();
+        for (int k = 0; k < 6; k++)
+            assert_int_equal(n[k].turns, k <= i);
+    }
+    for (int i = 0; i < 8; i++)
+        part(&n[i], i % 2);
+}
+
+/* Its place was used up: it waits behind those who have not had a turn. */
+static void who_comes_again_waits_behind_the_others(void **state)
+{
+    (void)state;
+    struct node n[5];
+
+    for (int i = 0; i < 5; i++) {
+        join(&n[i], i % 2, A);
+        n[i].waiter.place = (uint64_t)i;
+        assert_int_equal(gate_enter(shards[i % 2], n[i].server, &n[i].waiter), i < 2);
+    }
+    gate_leave(shards[0], n[0].server, &n[0].waiter);
+    assert_false(gate_enter(shards[0], n[0].server, &n[0].waiter));
+    turn();
+    assert_int_equal(n[2].turns, 1);
+    /* The first of all goes away: it is the next one's turn, in the other shard. */
+    part(&n[3], 1);
+    gate_leave(shards[1], n[1].server, &n[1].waiter);
+    turn();
+    assert_int_equal(n[4].turns, 1);
+    assert_int_equal(n[0].turns, 0);
+    gate_leave(shards[0], n[2].server, &n[2].waiter);
+    turn();
+    assert_int_equal(n[0].turns, 1);
+    part(&n[0], 0);
+    part(&n[1], 1);
+    part(&n[2], 0);
+    part(&n[4], 0);
 }
 
 static void key_is_fetched_once_for_all(void **state)
@@ -198,6 +251,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(slots_are_limited_per_server_and_given_in_order, setup, teardown),
         cmocka_unit_test_setup_teardown(slots_pass_from_thread_to_thread, setup, teardown),
+        cmocka_unit_test_setup_teardown(slots_are_given_in_the_order_of_the_file_whatever_the_shard, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(who_comes_again_waits_behind_the_others, setup, teardown),
         cmocka_unit_test_setup_teardown(key_is_fetched_once_for_all, setup, teardown),
         cmocka_unit_test_setup_teardown(
             failed_fetch_is_told_to_those_who_waited_and_given_up_one_is_taken_over, setup, teardown),

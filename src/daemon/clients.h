@@ -1,8 +1,8 @@
 /* daemon/clients.h - who comes to a listener of the main thread with one question (inside daemon/)
  *
- * A client asks, gets one answer, and is gone. At most so many are there at once, each has CLIENT_TIMEOUT from
- * accept to the last byte, and what one says after its question is thrown away, up to CLIENT_BYTES_MAX. A
- * listener costs nothing while nobody asks. The admin socket and the page of metrics are made of it: what a
+ * A client asks, gets one answer, and is gone. At most so many are there at once, each has CLIENT_TIMEOUT
+ * from accept to the last byte, and what one says after its question is thrown away, up to CLIENT_BYTES_MAX.
+ * A listener costs nothing while nobody asks. The admin socket and the page of metrics are made of it: what a
  * question is, and what is answered, is theirs.
  */
 #ifndef MANYTAILS_DAEMON_CLIENTS_H

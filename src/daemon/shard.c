@@ -145,7 +145,10 @@ static void service_start(struct daemon_shard *shard, const struct letter *l)
     struct settings settings;
     int r = 1;
 
-    if (settings_fill(&settings, l->config, why) && s)
+    bool good = settings_fill(&settings, l->config, why);
+
+    settings.node.place = (uint32_t)(l->config - l->loaded->config.services);
+    if (good && s)
         r = node_new(&s->node, shard->nodes, &settings.node, &node_ops, s, why);
     settings_release(&settings);
     if (r == 0) {

@@ -659,6 +659,7 @@ static int control_open(struct node *n, const struct node_config *c, char why[NO
         .auth_key = c->auth_key,
         .tls = n->shard->process->tls,
         .ephemeral = c->ephemeral,
+        .place = c->place,
         .request_tags = c->tags,
         .request_tag_count = c->tag_count,
         .machine_key = n->keys.machine,

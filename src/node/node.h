@@ -173,6 +173,7 @@ struct node_config {
     bool ephemeral;
     const char *const *tags;
     size_t tag_count;
+    uint32_t place; /* in the configuration: nodes come up in this order */
     const char *state_directory;
     struct ip_port listen;                   /* ip_is_none: every address of the node */
     const char *certificate_file, *key_file; /* NULL: plain HTTP */
