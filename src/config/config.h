@@ -208,6 +208,11 @@ struct config_variable_row {
 /* False: there are no more. */
 bool config_variable_at(size_t index, struct config_variable_row *out);
 
+/* The one line of a file that holds a secret, as loading reads it. False: it cannot be read, is no such line,
+ * or is longer than `size`; *out is wiped then. For a key that may have been replaced since; the caller wipes
+ * it. */
+bool config_secret(const char *path, char *out, size_t size);
+
 /* listenAddr: ":443", ":https", "100.64.0.1:80"; the zero address is every address. False: it is none. */
 bool config_listen(const char *text, struct ip_port *out);
 

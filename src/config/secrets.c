@@ -141,6 +141,20 @@ static char *read_secret(const char *path, const char **fault)
     return copy;
 }
 
+bool config_secret(const char *path, char *out, size_t size)
+{
+    const char *fault;
+    char *text = read_secret(path, &fault);
+    bool fits = text && text_copy(out, size, span_from_str(text));
+
+    if (text)
+        explicit_bzero(text, strlen(text));
+    free(text);
+    if (!fits)
+        explicit_bzero(out, size);
+    return fits;
+}
+
 /* Header `name` with what the file at `path` says. */
 static int add_header(struct config *c, struct config_service *s, struct span name, const char *path)
 {

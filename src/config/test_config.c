@@ -315,6 +315,28 @@ static void a_variable_is_the_first_of_its_names_that_is_not_empty(void **state)
     assert_int_equal(count, CONFIG_VARIABLE_COUNT);
 }
 
+static void a_secret_is_read_again_as_it_was_read_first(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/test-config-XXXXXX", path[64], secret[16];
+
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof(path), "%s/key", folder);
+    assert_false(config_secret(path, secret, sizeof(secret)));
+    put_file(folder, "key", "  tskey-1\n");
+    assert_true(config_secret(path, secret, sizeof(secret)));
+    assert_string_equal(secret, "tskey-1");
+    put_file(folder, "key", "tskey-1\ntskey-2\n");
+    assert_false(config_secret(path, secret, sizeof(secret)));
+    put_file(folder, "key", "fifteen-letters");
+    assert_true(config_secret(path, secret, sizeof(secret)));
+    put_file(folder, "key", "sixteen-letters-");
+    assert_false(config_secret(path, secret, sizeof(secret)));
+    assert_int_equal(secret[0], 0);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(folder), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -327,6 +349,7 @@ int main(void)
         cmocka_unit_test_setup(a_lone_service_of_a_list_has_its_own_folder_unless_the_base_has_an_identity,
                                clean_environment),
         cmocka_unit_test_setup(a_variable_is_the_first_of_its_names_that_is_not_empty, clean_environment),
+        cmocka_unit_test_setup(a_secret_is_read_again_as_it_was_read_first, clean_environment),
         cmocka_unit_test_setup(an_identity_in_the_base_folder_stays_with_the_service_it_belongs_to,
                                clean_environment),
     };

@@ -412,6 +412,7 @@ static void init(struct control_client *c, struct control_shard *shard, const st
     c->owner = owner;
     c->waiter.task = &c->task;
     c->waiter.place = config->place;
+    c->auth_key_now = config->auth_key_now;
     c->expires_at = c->renew_at = TIME_NEVER;
     c->since = ev_now(shard->loop);
     list_init(&c->pings);

@@ -53,6 +53,7 @@ struct control_client {
     struct control_shard *shard;
     struct shard_server *server;
     const struct control_ops *ops;
+    bool (*auth_key_now)(void *owner, char out[CONTROL_AUTH_KEY_BYTES_MAX + 1]);
     void *owner;
     struct ev_task task;
     struct ev_timer timer;

@@ -96,6 +96,9 @@ struct control_config {
     struct control_keys keys;
     uint32_t place;   /* in the configuration: when many want to connect at once they do it in this order */
     uint16_t version; /* capability version; 0: CONTROL_CAPABILITY_VERSION */
+    /* The owner is asked before each attempt after one that failed: the auth key as it is now, if it is kept
+     * where it may have changed. False: it is not. NULL: no keys are. */
+    bool (*auth_key_now)(void *owner, char out[CONTROL_AUTH_KEY_BYTES_MAX + 1]);
 };
 
 /* What the node tells about itself. Filled by ops.report each time a request is built, so there is one

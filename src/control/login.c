@@ -42,6 +42,21 @@ void login_cancel(struct control_client *c)
 
 /* ---- the call ----------------------------------------------------------------------------------- */
 
+/* True: there is another key than the one that failed, and the registration begins anew with it. */
+static bool has_better_key(struct control_client *c)
+{
+    char key[CONTROL_AUTH_KEY_BYTES_MAX + 1];
+    bool known;
+
+    if (!c->auth_key_now || !(c->registration.failures || c->registration.auth_key_refused))
+        return false;
+    known = c->auth_key_now(c->owner, key);
+    if (!c->dead && known && control_client_set_auth_key(c, key))
+        log_warn(c->name, "control: the new auth key is not used: out of memory");
+    wipe(key, sizeof(key));
+    return c->dead || c->restart_login;
+}
+
 static void send_call(struct control_client *c, time_ns now)
 {
     struct registration_call *call = &c->login_call;
@@ -54,6 +69,8 @@ static void send_call(struct control_client *c, time_ns now)
     struct buf body;
     int r;
 
+    if (has_better_key(c))
+        return;
     if (now < after && !c->registration.followup) { /* somebody else's 429: not all at its very end */
         c->login_at = after + backoff_spread(gate_clients(c->shard, c->server), client_random());
         return;

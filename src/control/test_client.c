@@ -22,6 +22,8 @@ struct node {
     unsigned maps, firsts, urls, logged_out;
     bool logout_done;
     char url[128];
+    const char *key_now; /* what on_auth_key finds; NULL: nothing */
+    unsigned key_reads;
 };
 
 static struct {
@@ -198,6 +200,15 @@ static void on_logged_out(void *owner, bool done)
     maybe_free(n, CALLBACK_LOGOUT);
 }
 
+static bool on_auth_key(void *owner, char out[CONTROL_AUTH_KEY_BYTES_MAX + 1])
+{
+    struct node *n = owner;
+
+    n->key_reads++;
+    strcpy(out, n->key_now ? n->key_now : "");
+    return n->key_now != NULL;
+}
+
 static const struct control_ops ops = { on_state, on_url, on_keys, on_map, on_report, on_logged_out };
 
 static struct node *start(int i, const char *auth_key)
@@ -207,6 +218,7 @@ static struct node *start(int i, const char *auth_key)
                                      .control_url = test_server_url(w.server),
                                      .hostname = "a",
                                      .auth_key = auth_key,
+                                     .auth_key_now = on_auth_key,
                                      .keys = n->keys };
 
     secret_key_generate(&config.machine_key);
@@ -589,6 +601,40 @@ static void better_auth_key_is_tried_at_once(void **state)
     assert_non_null(strstr(w.last_register, "\"AuthKey\":\"right\""));
 }
 
+static void attempt_now(struct node *n)
+{
+    n->client->login_at = ev_now(w.loop);
+    client_again(n->client);
+}
+
+static void an_attempt_after_a_refusal_has_the_key_as_it_is_by_then(void **state)
+{
+    (void)state;
+    struct node *n;
+
+    w.register_answer = "{\"Error\":\"invalid pre auth key\"}";
+    n = start(0, "old");
+    until(n->client->registration.failures == 1);
+    assert_int_equal(n->key_reads, 0); /* the first attempt has what the configuration had */
+    n->key_now = "old";
+    attempt_now(n);
+    until(w.registers == 2);
+    assert_int_equal(n->key_reads, 1);
+    assert_non_null(strstr(w.last_register, "\"AuthKey\":\"old\""));
+    until(n->client->registration.failures == 2);
+    n->key_now = NULL; /* the file cannot be read: the key that we have stays */
+    attempt_now(n);
+    until(w.registers == 3);
+    assert_non_null(strstr(w.last_register, "\"AuthKey\":\"old\""));
+    until(n->client->registration.failures == 3);
+    n->key_now = "fresh";
+    w.register_answer = NULL;
+    attempt_now(n);
+    until(running(n));
+    assert_int_equal(w.registers, 4);
+    assert_non_null(strstr(w.last_register, "\"AuthKey\":\"fresh\""));
+}
+
 static void nonsense_in_the_stream_costs_the_connection(void **state)
 {
     (void)state;
@@ -782,6 +828,7 @@ int main(void)
         T(a_renewed_key_that_is_still_being_stored_is_not_given_up),
         T(expired_key_without_auth_key_needs_a_person_and_an_extension_helps),
         T(better_auth_key_is_tried_at_once),
+        T(an_attempt_after_a_refusal_has_the_key_as_it_is_by_then),
         T(nonsense_in_the_stream_costs_the_connection),
         T(silent_stream_is_given_up),
         T(keepalives_are_not_maps),

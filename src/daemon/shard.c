@@ -14,6 +14,7 @@ struct shard_service {
     handle id;
     struct daemon_shard *shard;
     struct node *node;
+    char *auth_key_path; /* NULL: its key is in no file */
     struct ev_task gone; /* the node has stopped */
 };
 
@@ -82,9 +83,18 @@ static void on_stopped(void *ctx, struct node *n)
     ev_task_post(&s->gone); /* the node is still in this call */
 }
 
-static const struct node_ops node_ops = { .state_changed = on_state,
-                                          .auth_url = on_auth_url,
-                                          .stopped = on_stopped };
+/* Whoever was refused may have put another key there meanwhile. */
+static bool on_auth_key(void *ctx, struct node *n, char out[NODE_AUTH_KEY_BYTES])
+{
+    struct shard_service *s = ctx;
+
+    (void)n;
+    return s->auth_key_path && config_secret(s->auth_key_path, out, NODE_AUTH_KEY_BYTES);
+}
+
+static const struct node_ops node_ops = {
+    .state_changed = on_state, .auth_url = on_auth_url, .stopped = on_stopped, .auth_key = on_auth_key
+};
 
 /* ---- services ---------------------------------------------------------------------------- */
 
@@ -109,6 +119,7 @@ static void service_free(struct shard_service *s)
     table_remove(&s->shard->services, &s->by_id);
     ev_task_cancel(&s->gone);
     node_free(s->node);
+    free(s->auth_key_path);
     free(s);
 }
 
@@ -138,6 +149,13 @@ static struct shard_service *service_new(struct daemon_shard *shard, handle id)
     return NULL;
 }
 
+/* Without memory: what it had is used until a reload. */
+static void note_auth_key(struct shard_service *s, const struct config_service *c)
+{
+    free(s->auth_key_path);
+    s->auth_key_path = *c->auth_key_path ? text_dup(span_from_str(c->auth_key_path)) : NULL;
+}
+
 static void service_start(struct daemon_shard *shard, const struct letter *l)
 {
     struct shard_service *s = service_new(shard, l->service);
@@ -147,6 +165,8 @@ static void service_start(struct daemon_shard *shard, const struct letter *l)
 
     bool good = settings_fill(&settings, l->config, why);
 
+    if (good && s)
+        note_auth_key(s, l->config);
     settings.node.place = (uint32_t)(l->config - l->loaded->config.services);
     if (good && s)
         r = node_new(&s->node, shard->nodes, &settings.node, &node_ops, s, why);
@@ -169,6 +189,7 @@ static void service_change(struct daemon_shard *shard, const struct letter *l)
     struct settings settings;
 
     if (s) { /* else it was refused, and is tried again with these settings */
+        note_auth_key(s, l->config);
         if (settings_fill(&settings, l->config, why) && node_reconfigure(s->node, &settings.node, why) < 0 &&
             !*why)
             strcpy(why, "out of memory");

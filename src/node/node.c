@@ -1,6 +1,7 @@
 /* node/node.c - the life of a node: keys on disk, control, and what a netmap changes */
 #include "node/internal.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -583,6 +584,15 @@ static void on_logged_out(void *owner, bool done)
     ev_task_post(&n->stopped_task);
 }
 
+static_assert(NODE_AUTH_KEY_BYTES == CONTROL_AUTH_KEY_BYTES_MAX + 1, "a key of the one fits the other");
+
+static bool on_auth_key(void *owner, char out[CONTROL_AUTH_KEY_BYTES_MAX + 1])
+{
+    struct node *n = owner;
+
+    return n->ops->auth_key && n->ops->auth_key(n->ctx, n, out);
+}
+
 static const struct control_ops control_ops = {
     .state_changed = on_control_state,
     .auth_url = on_auth_url,
@@ -657,6 +667,7 @@ static int control_open(struct node *n, const struct node_config *c, char why[NO
         .control_url = n->control_url,
         .hostname = n->name,
         .auth_key = c->auth_key,
+        .auth_key_now = on_auth_key,
         .tls = n->shard->process->tls,
         .ephemeral = c->ephemeral,
         .place = c->place,

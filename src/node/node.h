@@ -24,6 +24,7 @@
 #define NODE_NAME_BYTES 64
 #define NODE_RETIRED_MAX 8 /* older settings that still have requests, per node; the oldest are cut then */
 #define NODE_WHY_BYTES 512
+#define NODE_AUTH_KEY_BYTES 1025 /* CONTROL_AUTH_KEY_BYTES_MAX and its end */
 
 /* ---- process ------------------------------------------------------------------ */
 
@@ -192,6 +193,9 @@ struct node_ops {
     void (*auth_url)(void *ctx, struct node *n, const char *url);
     /* node_stop has finished: the node may be freed, not inside this call. */
     void (*stopped)(void *ctx, struct node *n);
+    /* A registration failed and is tried again: the auth key as it is now, if it stands in a file. False: it
+     * does not, or cannot be read. May be NULL. */
+    bool (*auth_key)(void *ctx, struct node *n, char out[NODE_AUTH_KEY_BYTES]);
 };
 
 /* 0, 1 (cannot work as configured: `why` has the sentence), -errno. Nothing is sent before node_start. */
