@@ -11,7 +11,7 @@ FUZZ_SECONDS ?= 10
 CLANG ?= clang-14
 SOURCES = $(shell git ls-files 'src/*.[ch]' 'src/**/*.[ch]' 'test/*.[ch]' 'fuzz/*.[ch]' 'lab/*.[ch]' 'bench/*.[ch]')
 
-.PHONY: all demo test unit interop lint format bench fuzz install deb clean ci help packages test-packages
+.PHONY: all demo test unit interop lint format bench fuzz install deb live clean ci help packages test-packages
 
 all: $(BUILD)/release/build.ninja ## build the program: build/manytails
 	ninja -C $(BUILD)/release
@@ -59,6 +59,9 @@ install: all ## install under PREFIX (DESTDIR is honoured)
 
 deb: all ## build a Debian package: build/manytails_VERSION_ARCH.deb
 	packaging/deb/build $(BUILD)/release
+
+live: deb | test-packages ## start the package's unit under a systemd of its own (needs overlayfs and cgroup2)
+	packaging/test-live $(BUILD)/release
 
 ci: ## what the continuous integration runs
 	.ci/run
