@@ -23,6 +23,7 @@
 #define CLIENT_UPDATE_SETTLE (100 * MSEC)         /* changes of one moment become one update */
 #define CLIENT_UPDATE_SPREAD_PER_NODE (10 * MSEC) /* N nodes change at once when an address does */
 #define CLIENT_UPDATE_SPREAD_MAX (10 * SEC)
+#define CLIENT_UPDATE_HURRIES 8           /* reports of a node without a home relay that are not spread */
 #define CLIENT_UPDATE_HOME_WAIT (2 * SEC) /* after the first netmap: for the home relay to be known */
 #define CLIENT_SLEEP_MAX (300 * SEC)      /* Debug.SleepSeconds */
 #define CLIENT_RENEW_BEFORE HOUR          /* a node key is renewed this long before it expires ... */
@@ -118,8 +119,10 @@ struct control_client {
     uint64_t update_sent;                 /* hash of what the server has; 0: nothing yet */
     struct told update_told, stream_told; /* by the last update and the last stream request */
     bool update_due;
-    bool stream_applies;    /* this server took what the stream request said: no update is needed for it */
-    bool disco_was_updated; /* an update with the disco key in use went out: the self node proves nothing */
+    bool stream_applies;     /* this server took what the stream request said: no update is needed for it */
+    bool disco_was_updated;  /* an update with the disco key in use went out: the self node proves nothing */
+    bool home_told;          /* the server knows our home relay: others can reach us */
+    unsigned update_hurries; /* changes reported before that */
     unsigned update_failures;
     time_ns update_at, update_deadline;
 

@@ -348,6 +348,33 @@ static void server_that_takes_the_stream_request_gets_no_update_for_it(void **st
     assert_non_null(strstr(w.last_update, "192.0.2.7:2000"));
 }
 
+/* Also where the server took the rest from the stream request, as headscale does. */
+static void a_home_relay_is_told_at_once_whatever_the_number_of_nodes(void **state)
+{
+    (void)state;
+    struct node *n;
+
+    w.applies_streams = true;
+    for (int i = 0; i < CLIENTS_MAX; i++) {
+        start(i, "k");
+        w.nodes[i].home = 0;
+    }
+    for (int i = 0; i < CLIENTS_MAX; i++)
+        until(running(&w.nodes[i]));
+    pass(300 * MSEC);
+    assert_int_equal(w.updates, 0);
+    n = &w.nodes[CLIENTS_MAX / 2];
+    n->home = 4;
+    control_client_report_changed(n->client);
+    assert_true(update_deadline(n->client) <= ev_now(w.loop) + CLIENT_UPDATE_SETTLE);
+    until(w.updates == 1);
+    assert_non_null(strstr(w.last_update, "\"PreferredDERP\":4"));
+    pass(300 * MSEC);
+    n->port = 2000;
+    control_client_report_changed(n->client); /* as all the others, when an address changes */
+    assert_true(update_deadline(n->client) > ev_now(w.loop) + CLIENT_UPDATE_SETTLE);
+}
+
 static void changes_of_one_moment_are_one_update_and_no_change_is_none(void **state)
 {
     (void)state;
@@ -814,6 +841,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(auth_key_joins_and_one_update_publishes_the_rest),
         T(server_that_takes_the_stream_request_gets_no_update_for_it),
+        T(a_home_relay_is_told_at_once_whatever_the_number_of_nodes),
         T(changes_of_one_moment_are_one_update_and_no_change_is_none),
         T(keys_that_cannot_be_stored_are_not_used),
         T(a_key_that_is_still_being_stored_is_not_used),

@@ -33,6 +33,8 @@ void update_registered(struct control_client *c)
     call_reset(&c->update);
     c->update_sent = 0;
     c->update_failures = 0;
+    c->home_told = false;
+    c->update_hurries = 0;
     c->disco_was_updated = false;
     c->update_due = false; /* update_saw_self decides */
 }
@@ -43,10 +45,13 @@ void update_saw_self(struct control_client *c, const struct tailcfg_node *self, 
 
     if (!c->disco_was_updated && !public_key_is_zero(&c->stream_told.disco_key))
         c->stream_applies = same;
-    if (c->stream_applies)
+    if (c->stream_applies) {
         c->update_sent = c->stream_told.hash;
-    else if (!same)
-        c->update_sent = 0; /* it forgot, or never knew */
+        c->home_told = c->stream_told.home_known;
+    } else if (!same) { /* it forgot, or never knew */
+        c->update_sent = 0;
+        c->home_told = false;
+    }
     /* Only if it differs from what was sent; that is found out when the time has come. With nothing sent
      * yet, the home relay belongs into the first one: without it nobody can reach us. */
     due(c, c->update_sent || c->stream_told.home_known ? now + CLIENT_UPDATE_SETTLE
@@ -59,7 +64,8 @@ void control_client_report_changed(struct control_client *c)
     time_ns now = ev_now(c->shard->loop);
     time_ns spread = MIN((time_ns)nodes * CLIENT_UPDATE_SPREAD_PER_NODE, CLIENT_UPDATE_SPREAD_MAX);
 
-    if (nodes < 2 || !c->update_sent) /* a node that nobody can reach yet does not wait for others */
+    /* A node that nobody can reach yet does not wait for others; where no relay answers that may stay so. */
+    if (nodes < 2 || (!c->home_told && c->update_hurries++ < CLIENT_UPDATE_HURRIES))
         spread = 0;
     if (c->update_failures && c->update_due)
         return;
@@ -119,6 +125,7 @@ void update_step(struct control_client *c, time_ns now)
     if (call_succeeded(&c->update)) {
         call_reset(&c->update);
         c->update_sent = c->update_told.hash;
+        c->home_told = c->update_told.home_known;
         c->update_failures = 0;
         c->updates++;
     } else if (c->update.ended) {
