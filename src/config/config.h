@@ -208,10 +208,19 @@ struct config_variable_row {
 /* False: there are no more. */
 bool config_variable_at(size_t index, struct config_variable_row *out);
 
-/* The one line of a file that holds a secret, as loading reads it. False: it cannot be read, is no such line,
- * or is longer than `size`; *out is wiped then. For a key that may have been replaced since; the caller wipes
- * it. */
-bool config_secret(const char *path, char *out, size_t size);
+/* Where a service's auth key stands, and what of the service completes an OAuth client secret there. */
+struct config_key_source {
+    char *path; /* NULL: in no file */
+    char *control_url;
+    bool ephemeral, tagged;
+};
+
+/* 0; -ENOMEM: *out has no path. */
+NODISCARD int config_key_source_init(struct config_key_source *out, const struct config_service *s);
+void config_key_source_deinit(struct config_key_source *k);
+/* The key as loading would have it now: it may have been replaced since. False: it cannot be read or used, or
+ * is longer than `size`; *out is wiped then. The caller wipes it. */
+bool config_key_now(const struct config_key_source *k, char *out, size_t size);
 
 /* listenAddr: ":443", ":https", "100.64.0.1:80"; the zero address is every address. False: it is none. */
 bool config_listen(const char *text, struct ip_port *out);

@@ -141,20 +141,6 @@ static char *read_secret(const char *path, const char **fault)
     return copy;
 }
 
-bool config_secret(const char *path, char *out, size_t size)
-{
-    const char *fault;
-    char *text = read_secret(path, &fault);
-    bool fits = text && text_copy(out, size, span_from_str(text));
-
-    if (text)
-        explicit_bzero(text, strlen(text));
-    free(text);
-    if (!fits)
-        explicit_bzero(out, size);
-    return fits;
-}
-
 /* Header `name` with what the file at `path` says. */
 static int add_header(struct config *c, struct config_service *s, struct span name, const char *path)
 {
@@ -237,13 +223,13 @@ static void wipe_text(char **text)
 #define WORDS_BYTES 300
 
 /* What keeps the secret from being used, NULL if nothing does. None of it is in the words. */
-static const char *oauth_fault(const struct config_service *s, struct control_oauth *parts,
+static const char *oauth_fault(const char *secret, bool tagged, struct control_oauth *parts,
                                char out[WORDS_BYTES])
 {
     const char *base = config_variable(CONFIG_VARIABLE_OAUTH_BASE), *wrong;
     unsigned parameter;
 
-    wrong = control_oauth_parse(s->auth_key, parts, &parameter);
+    wrong = control_oauth_parse(secret, parts, &parameter);
     if (wrong && parameter) {
         snprintf(out, WORDS_BYTES, "number %u behind the \"?\" of the OAuth client secret: %s", parameter,
                  wrong);
@@ -251,7 +237,7 @@ static const char *oauth_fault(const struct config_service *s, struct control_oa
     }
     if (wrong)
         return wrong;
-    if (!s->tags.count)
+    if (!tagged)
         return "an OAuth client secret makes keys for tagged nodes only: give the service at least one tag";
     if (parts->base[0] || !base)
         return NULL;
@@ -272,7 +258,18 @@ static bool is_plain(const char *url)
            !text_starts_with(s, "http://[::1]") && !text_starts_with(s, "http://localhost");
 }
 
-/* What the secret says of the node counts, what it leaves open the service says: then the text has it all. */
+/* What the secret leaves open the service says: then the text has it all. NULL: no memory. */
+static char *oauth_text(const char *secret, const struct control_oauth *parts, bool ephemeral,
+                        const char *url)
+{
+    char *text;
+
+    return asprintf(&text, "%.*s?ephemeral=%s&preauthorized=%s&baseURL=%s", (int)parts->secret_len, secret,
+                    ephemeral ? "true" : "false", parts->preauthorized ? "true" : "false", url) < 0
+               ? NULL
+               : text;
+}
+
 static int oauth_complete(struct config *c, struct config_service *s, const struct control_oauth *parts)
 {
     char url[CONTROL_URL_BYTES], *text;
@@ -286,8 +283,8 @@ static int oauth_complete(struct config *c, struct config_service *s, const stru
     control_oauth_base(s->auth_key, parts, s->control_url, url);
     if (is_plain(url))
         notice(c, "service %s: its OAuth client secret goes to %s unencrypted: use https", s->name, url);
-    if (asprintf(&text, "%.*s?ephemeral=%s&preauthorized=%s&baseURL=%s", (int)parts->secret_len, s->auth_key,
-                 s->ephemeral ? "true" : "false", parts->preauthorized ? "true" : "false", url) < 0)
+    text = oauth_text(s->auth_key, parts, s->ephemeral, url);
+    if (!text)
         return -ENOMEM;
     wipe_text(&s->auth_key);
     s->auth_key = text;
@@ -298,7 +295,7 @@ static int oauth_secret(struct config *c, struct config_service *s)
 {
     struct control_oauth parts;
     char words[WORDS_BYTES], text[800];
-    const char *fault = oauth_fault(s, &parts, words);
+    const char *fault = oauth_fault(s->auth_key, s->tags.count, &parts, words);
 
     if (!fault)
         return oauth_complete(c, s, &parts);
@@ -309,6 +306,57 @@ static int oauth_secret(struct config *c, struct config_service *s)
         snprintf(text, sizeof(text), "TS_AUTHKEY: %s", fault);
     bad_key(c, s, text);
     return 0;
+}
+
+/* ---- an auth key as it is later ------------------------------------------------------------------ */
+
+int config_key_source_init(struct config_key_source *out, const struct config_service *s)
+{
+    *out = (struct config_key_source) { .ephemeral = s->ephemeral, .tagged = s->tags.count };
+    if (!*s->auth_key_path)
+        return 0;
+    out->path = text_dup(span_from_str(s->auth_key_path));
+    out->control_url = text_dup(span_from_str(s->control_url));
+    if (out->path && out->control_url)
+        return 0;
+    config_key_source_deinit(out);
+    return -ENOMEM;
+}
+
+void config_key_source_deinit(struct config_key_source *k)
+{
+    free(k->path);
+    free(k->control_url);
+    k->path = k->control_url = NULL;
+}
+
+/* The secret in *text becomes what loading would have made of it; NULL if that is nothing. */
+static void complete_again(const struct config_key_source *k, char **text)
+{
+    char words[WORDS_BYTES], url[CONTROL_URL_BYTES], *whole = NULL;
+    struct control_oauth parts;
+
+    if (!oauth_fault(*text, k->tagged, &parts, words)) {
+        control_oauth_base(*text, &parts, k->control_url, url);
+        whole = oauth_text(*text, &parts, parts.ephemeral_said ? parts.ephemeral : k->ephemeral, url);
+    }
+    wipe_text(text);
+    *text = whole;
+}
+
+bool config_key_now(const struct config_key_source *k, char *out, size_t size)
+{
+    const char *fault;
+    char *text = k->path ? read_secret(k->path, &fault) : NULL;
+    bool fits;
+
+    if (text && control_oauth_is(text))
+        complete_again(k, &text);
+    fits = text && text_copy(out, size, span_from_str(text));
+    wipe_text(&text);
+    if (!fits)
+        explicit_bzero(out, size);
+    return fits;
 }
 
 /* ---- auth keys ----------------------------------------------------------------------------------- */

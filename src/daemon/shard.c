@@ -14,7 +14,7 @@ struct shard_service {
     handle id;
     struct daemon_shard *shard;
     struct node *node;
-    char *auth_key_path; /* NULL: its key is in no file */
+    struct config_key_source key_source;
     struct ev_task gone; /* the node has stopped */
 };
 
@@ -89,7 +89,7 @@ static bool on_auth_key(void *ctx, struct node *n, char out[NODE_AUTH_KEY_BYTES]
     struct shard_service *s = ctx;
 
     (void)n;
-    return s->auth_key_path && config_secret(s->auth_key_path, out, NODE_AUTH_KEY_BYTES);
+    return config_key_now(&s->key_source, out, NODE_AUTH_KEY_BYTES);
 }
 
 static const struct node_ops node_ops = {
@@ -119,7 +119,7 @@ static void service_free(struct shard_service *s)
     table_remove(&s->shard->services, &s->by_id);
     ev_task_cancel(&s->gone);
     node_free(s->node);
-    free(s->auth_key_path);
+    config_key_source_deinit(&s->key_source);
     free(s);
 }
 
@@ -152,8 +152,8 @@ static struct shard_service *service_new(struct daemon_shard *shard, handle id)
 /* Without memory: what it had is used until a reload. */
 static void note_auth_key(struct shard_service *s, const struct config_service *c)
 {
-    free(s->auth_key_path);
-    s->auth_key_path = *c->auth_key_path ? text_dup(span_from_str(c->auth_key_path)) : NULL;
+    config_key_source_deinit(&s->key_source);
+    (void)!config_key_source_init(&s->key_source, c);
 }
 
 static void service_start(struct daemon_shard *shard, const struct letter *l)

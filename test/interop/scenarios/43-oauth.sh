@@ -4,9 +4,6 @@
 calls=$SCENARIO_DIR/calls
 uid=$(hs users list -o json | jq -r '.[0].id')
 touch "$calls"
-spawn oauth "$NS_CORE" "$INTEROP_DIR/oauth-service" "$CORE_IP" 8099 "$LAB_DIR/certs/derp.lab.test.crt" \
-  "$LAB_DIR/certs/derp.lab.test.key" "$calls" "$INTEROP_DIR/control-up" hs preauthkeys create -u "$uid" \
-  --tags tag:svc -e 1h -o json
 export TS_BASE_URL=https://$CORE_IP:8099
 SUT_KEY=''
 
@@ -33,7 +30,12 @@ configure
 for name in one two three; do
   service "$name" "$NGINX" tags '[tag:svc]' authkeyPath "$good"
 done
-start
+launch
+eventually "$LIMIT" says one "no auth key from $TS_BASE_URL: unreachable: connection refused"
+spawn oauth "$NS_CORE" "$INTEROP_DIR/oauth-service" "$CORE_IP" 8099 "$LAB_DIR/certs/derp.lab.test.crt" \
+  "$LAB_DIR/certs/derp.lab.test.key" "$calls" "$INTEROP_DIR/control-up" hs preauthkeys create -u "$uid" \
+  --tags tag:svc -e 1h -o json
+eventually "$LIMIT" all_online one two three # the next attempts ask the same service
 for name in one two three; do
   expect tagged "$name"
 done
