@@ -27,7 +27,7 @@ static int failed(struct lab *lab, int r, const char *part, uint16_t port)
     if (r && port)
         snprintf(lab->part, sizeof(lab->part), "%s on port %u", part, port);
     else if (r)
-        snprintf(lab->part, sizeof(lab->part), "%s", part);
+        snprintf(lab->part, sizeof(lab->part), "%.*s", (int)sizeof(lab->part) - 1, part);
     return r;
 }
 
