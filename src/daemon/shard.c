@@ -149,7 +149,7 @@ static struct shard_service *service_new(struct daemon_shard *shard, handle id)
     return NULL;
 }
 
-/* Without memory: what it had is used until a reload. */
+/* Without memory the key that it has is used until a reload. */
 static void note_auth_key(struct shard_service *s, const struct config_service *c)
 {
     config_key_source_deinit(&s->key_source);
@@ -163,13 +163,11 @@ static void service_start(struct daemon_shard *shard, const struct letter *l)
     struct settings settings;
     int r = 1;
 
-    bool good = settings_fill(&settings, l->config, why);
-
-    if (good && s)
+    if (settings_fill(&settings, l->config, why) && s) {
         note_auth_key(s, l->config);
-    settings.node.place = (uint32_t)(l->config - l->loaded->config.services);
-    if (good && s)
+        settings.node.place = (uint32_t)(l->config - l->loaded->config.services);
         r = node_new(&s->node, shard->nodes, &settings.node, &node_ops, s, why);
+    }
     settings_release(&settings);
     if (r == 0) {
         node_start(s->node);

@@ -10,8 +10,8 @@
  * is freed inside a callback of its own stream. A step runs until nothing moves or its share is used up.
  *
  * Bytes: a side is read into shard->in only while the other side has taken everything; what the other side
- * does not take of one read is kept in the way's `pending`, at most PENDING_BYTES_MAX, and freed once it
- * went. So a connection at rest holds no buffer, and a stalled one stops its source.
+ * does not take of one read is kept in the way's `pending`, at most PENDING_BYTES_MAX, which goes back to the
+ * shard once it is empty. So a connection at rest holds no buffer, and a stalled one stops its source.
  */
 #ifndef MANYTAILS_PROXY_INTERNAL_H
 #define MANYTAILS_PROXY_INTERNAL_H

@@ -34,7 +34,7 @@ static void tell_dropped(struct access_log *log)
 {
     uint64_t n = log->dropped;
 
-    if (!n || log->lines.len)
+    if (!n)
         return;
     log->dropped = 0;
     log_warn(NULL, "%llu lines of the access log were dropped: who reads it is too slow",
