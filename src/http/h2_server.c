@@ -36,10 +36,21 @@ out:
     return r ? -ENOMEM : 0;
 }
 
+/* The client is told to keep no HPACK table; nghttp2 is told the protocol's size. It would otherwise end the
+ * connection of a client that keeps none anyway and so has no size update to begin with (RFC 7541 4.2; .NET's
+ * HttpClient, for one). Who keeps a table all the same is served: its connection does not rest. */
+static void say_no_table(struct h2_server *s)
+{
+    uint8_t *entry = s->out.data + s->out.start + 9;
+
+    must(s->out.len >= 9 + 6 && load_be16(entry) == NGHTTP2_SETTINGS_HEADER_TABLE_SIZE);
+    store_be32(entry + 2, 0);
+}
+
 static int greet(struct h2_server *s)
 {
     nghttp2_settings_entry settings[] = {
-        { NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, 0 },
+        { NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, NGHTTP2_DEFAULT_HEADER_TABLE_SIZE }, /* see say_no_table */
         { NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, s->streams_max },
         { NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, s->head_bytes_max + 32 * H2_SERVER_HEADERS_MAX },
         { NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1 },
@@ -51,7 +62,11 @@ static int greet(struct h2_server *s)
         nghttp2_session_set_local_window_size(s->session, NGHTTP2_FLAG_NONE, 0, WINDOW_TOTAL_BYTES))
         return -ENOMEM;
     h2_server_pump(s);
-    return h2_server_broken(s) ? -ENOMEM : 0;
+    if (h2_server_broken(s))
+        return -ENOMEM;
+    if (!s->muted)
+        say_no_table(s);
+    return 0;
 }
 
 int h2_server_open(struct h2_server *s)

@@ -29,7 +29,7 @@ static bool may_rest(const struct h2_server *s)
 {
     return s->session && !h2_server_broken(s) && !s->depth && !s->running && s->greeted && s->last_id &&
            !s->closing && !s->notice_sent && !s->boundary.left && !s->boundary.head_len &&
-           !s->boundary.in_block;
+           !s->boundary.in_block && !nghttp2_session_get_hd_inflate_dynamic_table_size(s->session);
 }
 
 bool h2_server_rest(struct h2_server *s)

@@ -807,6 +807,45 @@ static void a_connection_goes_on_after_a_rest_as_if_there_had_been_none(void **s
 }
 
 /* What the client allows is remembered: its window for each stream, and what is left of the connection's. */
+/* A client that keeps no table has no size to tell (.NET's HttpClient). */
+static void a_client_that_tells_no_table_size_is_served_also_after_a_rest(void **state)
+{
+    struct buf block;
+
+    (void)state;
+    greet();
+    buf_init(&block, 4096);
+    put_request(&block, "GET", "/x?y");
+    for (uint32_t id = 1; id <= 5; id += 2) {
+        assert_int_equal(
+            feed_frame(HEADERS, END_HEADERS | END_STREAM, id, span_slice(buf_span(&block), 1, block.len)), 0);
+        assert_int_equal(of(id)->requests, 1);
+        assert_int_equal(h2_server_answer(server, id, 200, NULL, 0, SPAN_NONE), 0);
+        take();
+        assert_int_equal(feed_number(WINDOW_UPDATE, 0, 1000), 0);
+        assert_true(h2_server_rest(server));
+    }
+    buf_deinit(&block);
+}
+
+/* It was asked not to. What it names by a number later is still known. */
+static void a_client_that_keeps_a_table_is_served_and_does_not_rest(void **state)
+{
+    static const uint8_t named[] = { 0x82, 0x87, 0x84, 0x41, 1, 'x', 0x40, 1, 'a', 1, 'b' };
+    static const uint8_t again[] = { 0x82, 0x87, 0x84, 0xbf, 0xbe }; /* entries 63, 62 */
+
+    (void)state;
+    greet();
+    assert_int_equal(feed_frame(HEADERS, END_HEADERS | END_STREAM, 1, SPAN_OF(named)), 0);
+    assert_int_equal(h2_server_answer(server, 1, 200, NULL, 0, SPAN_NONE), 0);
+    take();
+    assert_int_equal(feed_number(WINDOW_UPDATE, 0, 1000), 0);
+    assert_false(h2_server_rest(server));
+    assert_int_equal(feed_frame(HEADERS, END_HEADERS | END_STREAM, 3, SPAN_OF(again)), 0);
+    assert_string_equal(of(3)->authority, "x");
+    assert_string_equal(of(3)->first_name, "a");
+}
+
 static void windows_outlast_a_rest(void **state)
 {
     static uint8_t body[50000];
@@ -1030,6 +1069,8 @@ int main(void)
         T(nonsense_ends_the_connection_and_its_requests),
         T(http1_is_no_preface),
         T(a_connection_goes_on_after_a_rest_as_if_there_had_been_none),
+        T(a_client_that_tells_no_table_size_is_served_also_after_a_rest),
+        T(a_client_that_keeps_a_table_is_served_and_does_not_rest),
         T(windows_outlast_a_rest),
         T(a_connection_with_something_under_way_does_not_rest),
         T(a_rest_gives_the_connections_window_back),
