@@ -76,6 +76,13 @@ static bool same_upgrade(const struct exchange *x)
     return false;
 }
 
+/* Over HTTP/2 a 2xx says that the tunnel is there (RFC 8441 5): one without it must not look so. */
+static bool looks_like_a_tunnel(const struct exchange *x)
+{
+    return x->conn->client->multiplexed && x->response->status / 100 == 2 &&
+           http_head_find(x->request, HTTP_FIELD_UPGRADE, 0) >= 0;
+}
+
 /* How the client gets the body (RFC 9112 6). */
 static enum http_body client_framing(const struct exchange *x)
 {
@@ -102,6 +109,8 @@ static enum flow response_head(struct gather *g)
         return FLOW_DONE; /* HTTP/1.0 knows none (RFC 9110 15.2) */
     if (x->asking && auth_take_answer(x, now))
         return FLOW_DONE;
+    if (looks_like_a_tunnel(x))
+        return upstream_fault(x, "it answered without switching to the protocol that was asked for");
     if (!interim) {
         x->status = h->status;
         x->up_reusable = h->keep_alive;

@@ -723,6 +723,24 @@ static void a_websocket_is_a_tunnel_both_ways(void **state)
     assert_int_equal(proxy_service_counters(service)->upgrades, 1);
 }
 
+/* A 200 would tell the browser that its socket is open (RFC 8441 5). */
+static void a_websocket_that_the_upstream_does_not_open_is_no_200(void **state)
+{
+    static const char *const head[] = { REQUEST("CONNECT", "/chat"), ":protocol", "websocket",
+                                        "sec-websocket-version",     "13",        NULL };
+    struct span f;
+    uint8_t flags;
+
+    (void)state;
+    connect_by_hand();
+    put_head(0, 1, head);
+    heard(UP(0));
+    says(UP(0), "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    f = next_frame(1, 1, &flags);
+    assert_non_null(memmem(f.data, f.len, "\x6c\x02", 2)); /* "502" in Huffman's code (RFC 7541 B) */
+    assert_int_equal(proxy_service_counters(service)->requests[5], 1);
+}
+
 static void connect_without_a_protocol_is_405(void **state)
 {
     static const char *const head[] = { ":method", "CONNECT", ":authority", "web.test:22", NULL };
@@ -823,6 +841,7 @@ int main(void)
         T(a_body_without_a_length_is_chunked_and_keeps_its_trailers),
         T(trailers_of_the_response_follow_its_body),
         T(a_websocket_is_a_tunnel_both_ways),
+        T(a_websocket_that_the_upstream_does_not_open_is_no_200),
         T(connect_without_a_protocol_is_405),
         T(http2_is_not_guessed),
         T(a_drain_lets_requests_finish_and_takes_no_new_ones),
