@@ -6,7 +6,8 @@
 /* ---- names that only we may set ---------------------------------------------------------
  *
  * Removed from every request and from trailers, whatever the configuration sends, and also when spelled with
- * underscores: many upstreams take X_Real_Ip for X-Real-Ip (CGI's HTTP_X_REAL_IP).
+ * underscores or another sign: many upstreams take X_Real_Ip for X-Real-Ip (CGI's HTTP_X_REAL_IP), some do
+ * so with everything that is neither letter nor digit (lighttpd: X.Real.Ip).
  */
 #define FAMILY 1
 
@@ -34,7 +35,7 @@ static uint8_t folded(uint8_t c)
 {
     if (c >= 'A' && c <= 'Z')
         return c | 0x20;
-    return c == '_' ? '-' : c;
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ? c : '-';
 }
 
 static bool begins(struct span name, const char *with, size_t len)

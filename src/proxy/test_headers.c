@@ -181,6 +181,8 @@ static const char *const forged[] = {
     "X-Forwarded-Prefix: /evil",
     "X-Real-IP: 1.2.3.4",
     "X_Real_IP: 1.2.3.4",
+    "X.Tailscale.User: x",
+    "Remote!User: x",
     "X-Scheme: gopher",
     "Remote-User: root",
     "REMOTE_USER: root",
