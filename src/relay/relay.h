@@ -22,14 +22,14 @@
 #define RELAY_DIAL_ATTEMPT (3 * SEC / 2) /* TCP, per server of the region */
 #define RELAY_BACKOFF_MAX (5 * SEC)      /* n * n * 10 ms up to this, times 0.5 .. 1.5 */
 #define RELAY_IDLE_CLOSE (60 * SEC)      /* not home, nothing written */
-#define RELAY_DIALS_PER_SECOND 20 /* of the process, and as many again for nodes with packets waiting ... */
-#define RELAY_DIALS_BURST 64      /* ... after so many at once */
-#define RELAY_STEADY (10 * SEC)   /* a connection that lasted so long makes the backoff start anew */
-#define RELAY_HEARD (5 * SEC)     /* between two calls of ops.heard for a region */
-#define RELAY_READ_BYTES (64u << 10)  /* the buffer of a shard */
-#define RELAY_RESTART_MAX MINUTE      /* how long a relay's "I restart" may make us wait */
-#define RELAY_ROUTES_MAX 4096         /* "heard on" entries per node; the oldest goes */
-#define RELAY_PROBE_TIMEOUT (4 * SEC) /* of one server: connection, TLS and answer */
+#define RELAY_DIALS_PER_SECOND 100       /* of the process, and as many for nodes with packets waiting, ... */
+#define RELAY_DIALS_BURST 256            /* ... after so many at once */
+#define RELAY_STEADY (10 * SEC)          /* a connection that lasted so long makes the backoff start anew */
+#define RELAY_HEARD (5 * SEC)            /* between two calls of ops.heard for a region */
+#define RELAY_READ_BYTES (64u << 10)     /* the buffer of a shard */
+#define RELAY_RESTART_MAX MINUTE         /* how long a relay's "I restart" may make us wait */
+#define RELAY_ROUTES_MAX 4096            /* "heard on" entries per node; the oldest goes */
+#define RELAY_PROBE_TIMEOUT (4 * SEC)    /* of one server: connection, TLS and answer */
 #define RELAY_SENTENCE_BYTES 256
 
 struct relay_pacer; /* one per process; any thread */

@@ -638,7 +638,7 @@ static void without_home_or_region_nothing_is_sent(void **state)
     assert_int_equal(relay_node_room(w->alice.node, 0, &w->bob.key), DERP_QUEUE_PACKETS);
 }
 
-/* 20 a second after the first 64, per lane. */
+/* RELAY_DIALS_PER_SECOND after the first RELAY_DIALS_BURST, per lane. */
 static void the_pace_is_kept(void **state)
 {
     (void)state;
@@ -655,6 +655,21 @@ static void the_pace_is_kept(void **state)
     assert_true(pacer_reserve(p, PACE_QUIET, now) == now + 1001 * SEC / RELAY_DIALS_PER_SECOND);
     assert_true(pacer_reserve(p, PACE_QUIET, now + HOUR) == now + HOUR);
     assert_true(pacer_reserve(NULL, PACE_QUIET, now) == now);
+    relay_pacer_free(p);
+}
+
+/* Who is not connected cannot be reached, so waiting is paid for by clients. */
+static void two_hundred_nodes_dial_at_once_and_a_thousand_within_ten_seconds(void **state)
+{
+    (void)state;
+    struct relay_pacer *p;
+    time_ns now = HOUR;
+
+    assert_int_equal(relay_pacer_new(&p), 0);
+    for (int i = 0; i < 200; i++)
+        assert_true(pacer_reserve(p, PACE_QUIET, now) == now);
+    for (int i = 200; i < 1000; i++)
+        assert_true(pacer_reserve(p, PACE_QUIET, now) <= now + 10 * SEC);
     relay_pacer_free(p);
 }
 
@@ -704,6 +719,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_map_without_the_region_ends_its_connection, setup, teardown),
         cmocka_unit_test_setup_teardown(without_home_or_region_nothing_is_sent, setup, teardown),
         cmocka_unit_test(the_pace_is_kept),
+        cmocka_unit_test(two_hundred_nodes_dial_at_once_and_a_thousand_within_ten_seconds),
         cmocka_unit_test(the_oldest_route_goes),
     };
 
