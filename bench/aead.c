@@ -6,7 +6,9 @@
  * The result chose the back end of src/crypto/aead.c; run it again on another kind of machine.
  */
 #include <gcrypt.h>
+#include <openssl/core_names.h>
 #include <openssl/evp.h>
+#include <openssl/params.h>
 #include <sodium.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -24,12 +26,13 @@ typedef void seal_fn(uint8_t *at, size_t len, const uint8_t nonce[12], const uin
 
 static void seal_openssl(uint8_t *at, size_t len, const uint8_t nonce[12], const uint8_t key[32], int new_key)
 {
+    OSSL_PARAM tag[] = { OSSL_PARAM_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, at + len, 16), OSSL_PARAM_END };
     int n;
 
     EVP_EncryptInit_ex2(evp, NULL, new_key ? key : NULL, nonce, NULL);
     EVP_EncryptUpdate(evp, at, &n, at, (int)len);
     EVP_EncryptFinal_ex(evp, at + n, &n);
-    EVP_CIPHER_CTX_ctrl(evp, EVP_CTRL_AEAD_GET_TAG, 16, at + len);
+    EVP_CIPHER_CTX_get_params(evp, tag);
 }
 
 static void seal_sodium(uint8_t *at, size_t len, const uint8_t nonce[12], const uint8_t key[32], int new_key)
