@@ -122,8 +122,8 @@ ssize_t ev_receive_from(int fd, void *out, size_t len, struct ip_port *from);
 NODISCARD int ev_send_to(int fd, const struct ip_port *to, struct span bytes);
 
 /* ---- UDP ---------------------------------------------------------------------
- * A pair of sockets, one per family, on one port number each. Receives with recvmmsg and UDP_GRO
- * into a shared slab, sends with UDP_SEGMENT; falls back by itself where the kernel cannot.
+ * One socket for both families, on one port. Receives with recvmmsg and UDP_GRO into a shared slab, sends
+ * with UDP_SEGMENT; falls back by itself where the kernel cannot.
  */
 #define EV_UDP_BATCH_MAX 128 /* datagrams handed up in one call */
 #define EV_UDP_GSO_BYTES_MAX 65000
@@ -137,14 +137,14 @@ struct ev_datagram {
 struct ev_udp;
 typedef void ev_udp_fn(void *owner, struct ev_datagram *datagrams, size_t count, time_ns now);
 
-/* port 0: the kernel chooses. A missing family is not an error if the other is there; -EADDRINUSE: the port
- * is taken in one of them. */
+/* port 0: the kernel chooses. A host without IPv6 is no error; -EADDRINUSE: the port is taken in one of the
+ * families. */
 NODISCARD int ev_udp_open(struct ev_udp **out, struct ev_loop *loop, uint16_t port, ev_udp_fn *fn,
                           void *owner);
 void ev_udp_close(struct ev_udp *u);
 uint16_t ev_udp_port(const struct ev_udp *u, bool v4); /* 0: that family is not there */
-/* Fresh sockets in place of the old ones, on their ports where those are free. What waited in the old ones is
- * lost. -errno: there is no socket now; call it again later. */
+/* A fresh socket in place of the old one, on its port if that is free. What waited in the old one is lost.
+ * -errno: there is no socket now; call it again later. */
 NODISCARD int ev_udp_rebind(struct ev_udp *u);
 /* `bytes` holds datagrams of `segment` bytes each, the last may be shorter: one call, one system call.
  * 0; -EAGAIN: dropped, the socket is full; other -errno of the kernel (EHOSTUNREACH, EPERM, EMSGSIZE). */

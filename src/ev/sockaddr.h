@@ -8,23 +8,25 @@
 
 #include "base/base.h"
 
-static inline socklen_t sockaddr_from(const struct ip_port *a, struct sockaddr_storage *out)
+/* For a socket of IPv6: IPv4 as mapped addresses, which ours are. */
+static inline socklen_t sockaddr_from_v6(const struct ip_port *a, struct sockaddr_storage *out)
 {
-    memset(out, 0, sizeof(*out));
-    if (ip_is_v4(&a->ip)) {
-        struct sockaddr_in *v4 = (struct sockaddr_in *)out;
-
-        v4->sin_family = AF_INET;
-        v4->sin_port = htons(a->port);
-        memcpy(&v4->sin_addr, ip_v4_bytes(&a->ip), 4);
-        return sizeof(*v4);
-    }
     struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)out;
 
-    v6->sin6_family = AF_INET6;
-    v6->sin6_port = htons(a->port);
+    *v6 = (struct sockaddr_in6) { .sin6_family = AF_INET6, .sin6_port = htons(a->port) };
     memcpy(&v6->sin6_addr, a->ip.bytes, 16);
     return sizeof(*v6);
+}
+
+static inline socklen_t sockaddr_from(const struct ip_port *a, struct sockaddr_storage *out)
+{
+    struct sockaddr_in *v4 = (struct sockaddr_in *)out;
+
+    if (!ip_is_v4(&a->ip))
+        return sockaddr_from_v6(a, out);
+    *v4 = (struct sockaddr_in) { .sin_family = AF_INET, .sin_port = htons(a->port) };
+    memcpy(&v4->sin_addr, ip_v4_bytes(&a->ip), 4);
+    return sizeof(*v4);
 }
 
 static inline void sockaddr_to(const struct sockaddr_storage *ss, struct ip_port *out)

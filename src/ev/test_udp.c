@@ -63,26 +63,134 @@ static void segments_arrive_one_by_one(void **state)
     ev_loop_free(loop);
 }
 
-/* Half a pair would be found by nobody who looks for the other half. */
-static void a_port_that_is_taken_in_one_family_is_refused(void **state)
+/* The kernel of the program under test: with IPv6 or without. */
+static bool without_ipv6;
+
+int socket(int family, int type, int protocol)
+{
+    if (family == AF_INET6 && without_ipv6) {
+        errno = EAFNOSUPPORT;
+        return -1;
+    }
+    return (int)syscall(SYS_socket, family, type, protocol);
+}
+
+static bool host_has_ipv6(void)
+{
+    int fd = socket(AF_INET6, SOCK_DGRAM, 0);
+
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
+static const struct ip loopback_v4 = { { [10] = 0xff, 0xff, 127, 0, 0, 1 } }, loopback_v6 = { { [15] = 1 } };
+
+static void both_families_arrive_on_one_port_and_descriptor(void **state)
 {
     (void)state;
-    struct sockaddr_in a = { .sin_family = AF_INET };
-    socklen_t len = sizeof(a);
-    int fd = socket(AF_INET, SOCK_DGRAM, 0);
-    struct receiver in = { 0 };
+    static uint8_t bytes[3 * 1200] = { 0 };
+    struct receiver in = { 0 }, out = { 0 };
+    struct ip_port to = { loopback_v4, 0 };
     struct ev_loop *loop;
 
-    assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
     assert_int_equal(ev_loop_new(&loop), 0);
-    assert_int_equal(ev_udp_open(&in.udp, loop, ntohs(a.sin_port), on_datagrams, &in), -EADDRINUSE);
-    close(fd);
+    assert_int_equal(ev_udp_open(&in.udp, loop, 0, on_datagrams, &in), 0);
+    assert_int_equal(ev_udp_open(&out.udp, loop, 0, on_datagrams, &out), 0);
+    to.port = ev_udp_port(in.udp, true);
+    assert_int_equal(ev_udp_port(in.udp, false), host_has_ipv6() ? to.port : 0);
+    for (uint8_t i = 0; i < 3; i++)
+        bytes[1200 * i] = i;
+    assert_int_equal(ev_udp_send(out.udp, &to, SPAN_OF(bytes), 1200), 0);
+    run_until(loop, &in, 3);
+    assert_true(ip_equal(&in.last_from.ip, &loopback_v4));
+    for (uint8_t i = 0; i < 3; i++)
+        bytes[1200 * i] = 3 + i;
+    to.ip = loopback_v6;
+    if (host_has_ipv6()) {
+        assert_int_equal(ev_udp_send(out.udp, &to, SPAN_OF(bytes), 1200), 0);
+        run_until(loop, &in, 6);
+        assert_true(ip_equal(&in.last_from.ip, &loopback_v6));
+    }
+    ev_udp_close(in.udp);
+    ev_udp_close(out.udp);
     ev_loop_free(loop);
 }
 
-/* Fresh sockets, the port as before, and both directions work. */
-static void a_rebound_pair_keeps_its_port(void **state)
+static void a_host_without_ipv6_has_ipv4(void **state)
+{
+    (void)state;
+    static uint8_t byte[1] = { 0 };
+    struct receiver in = { 0 }, out = { 0 };
+    struct ip_port to = { loopback_v4, 0 };
+    struct ev_loop *loop;
+
+    without_ipv6 = true;
+    assert_int_equal(ev_loop_new(&loop), 0);
+    assert_int_equal(ev_udp_open(&in.udp, loop, 0, on_datagrams, &in), 0);
+    assert_int_equal(ev_udp_open(&out.udp, loop, 0, on_datagrams, &out), 0);
+    assert_int_equal(ev_udp_port(in.udp, false), 0);
+    to.port = ev_udp_port(in.udp, true);
+    assert_int_equal(ev_udp_send(out.udp, &to, SPAN_OF(byte), 1), 0);
+    run_until(loop, &in, 1);
+    assert_true(ip_port_equal(&in.last_from, &(struct ip_port) { loopback_v4, ev_udp_port(out.udp, true) }));
+    to.ip = loopback_v6;
+    assert_int_equal(ev_udp_send(out.udp, &to, SPAN_OF(byte), 1), -EAFNOSUPPORT);
+    without_ipv6 = false; /* it came back: fresh sockets find it */
+    assert_int_equal(ev_udp_rebind(in.udp), 0);
+    assert_int_equal(ev_udp_port(in.udp, false), host_has_ipv6() ? to.port : 0);
+    ev_udp_close(in.udp);
+    ev_udp_close(out.udp);
+    ev_loop_free(loop);
+}
+
+/* Half a port would be found by nobody who looks for the other half. */
+static void a_port_that_is_taken_in_one_family_is_refused(void **state)
+{
+    (void)state;
+    static const int families[] = { AF_INET, AF_INET6 };
+    int on = 1;
+
+    for (size_t i = 0; i < (host_has_ipv6() ? 2 : 1); i++) {
+        struct sockaddr_in6 a = { .sin6_family =
+                                      (sa_family_t)families[i] }; /* the port is at the same place */
+        socklen_t len = families[i] == AF_INET ? sizeof(struct sockaddr_in) : sizeof(a);
+        int fd = socket(families[i], SOCK_DGRAM, 0);
+        struct receiver in = { 0 };
+        struct ev_loop *loop;
+
+        if (families[i] == AF_INET6)
+            assert_int_equal(setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)), 0);
+        assert_int_equal(bind(fd, (struct sockaddr *)&a, len), 0);
+        assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
+        assert_int_equal(ev_loop_new(&loop), 0);
+        assert_int_equal(ev_udp_open(&in.udp, loop, ntohs(a.sin6_port), on_datagrams, &in), -EADDRINUSE);
+        close(fd);
+        ev_loop_free(loop);
+    }
+}
+
+/* What the kernel says of one datagram is what the caller hears, in both families. */
+static void a_datagram_too_long_is_told(void **state)
+{
+    (void)state;
+    static uint8_t bytes[65535];
+    struct ip_port to = { loopback_v4, 9 };
+    struct receiver out = { 0 };
+    struct ev_loop *loop;
+
+    assert_int_equal(ev_loop_new(&loop), 0);
+    assert_int_equal(ev_udp_open(&out.udp, loop, 0, on_datagrams, &out), 0);
+    assert_int_equal(ev_udp_send(out.udp, &to, SPAN_OF(bytes), sizeof(bytes)), -EMSGSIZE);
+    to.ip = loopback_v6;
+    if (host_has_ipv6())
+        assert_int_equal(ev_udp_send(out.udp, &to, SPAN_OF(bytes), sizeof(bytes)), -EMSGSIZE);
+    ev_udp_close(out.udp);
+    ev_loop_free(loop);
+}
+
+/* A fresh socket, the port as before, and both directions work. */
+static void a_rebound_socket_keeps_its_port(void **state)
 {
     (void)state;
     static uint8_t bytes[10] = { 0 }, more[10] = { 1 };
@@ -190,8 +298,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(segments_arrive_one_by_one),
+        cmocka_unit_test(both_families_arrive_on_one_port_and_descriptor),
+        cmocka_unit_test(a_host_without_ipv6_has_ipv4),
         cmocka_unit_test(a_port_that_is_taken_in_one_family_is_refused),
-        cmocka_unit_test(a_rebound_pair_keeps_its_port),
+        cmocka_unit_test(a_datagram_too_long_is_told),
+        cmocka_unit_test(a_rebound_socket_keeps_its_port),
         cmocka_unit_test(a_lone_datagram_costs_one_call),
         cmocka_unit_test(sending_does_not_wake),
         cmocka_unit_test(the_owner_may_close_in_the_callback),

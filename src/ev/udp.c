@@ -1,7 +1,9 @@
-/* ev/udp.c - one pair of UDP sockets, batches both ways
+/* ev/udp.c - one UDP socket for both families, batches both ways
  *
+ * The socket is of IPv6 and takes IPv4 as well, whose addresses are then the mapped ones that ours are
+ * anyway. Only where the kernel has no IPv6 it is of IPv4.
  * Receiving: up to SLOTS messages a call, each of which may be a run of equal datagrams that the
- * kernel coalesced (UDP_GRO). The slab that they land in belongs to the pair, so many nodes share it.
+ * kernel coalesced (UDP_GRO). The slab that they land in belongs to the socket, so many nodes share it.
  */
 #include "ev/ev.h"
 
@@ -21,21 +23,17 @@
 #define ROUNDS_PER_EVENT 16 /* then others get their turn */
 #define KERNEL_BUFFER_BYTES (7 << 20)
 
-struct udp_socket {
-    struct ev_io io;
-    struct ev_udp *pair;
-    uint16_t port; /* 0: this family is not there */
-    bool gso;
-};
-
 struct ev_udp {
-    struct udp_socket v4, v6;
-    uint16_t port;       /* at first: each rebind tries to get it back */
-    struct ev_task more; /* the rest of a socket that had more than its share */
+    struct ev_io io;
+    uint16_t port;             /* 0: there is no socket now */
+    uint16_t first_port;       /* each rebind tries to get it back */
+    bool v4_only;              /* the host has no IPv6 */
+    bool no_gso_v4, no_gso_v6; /* a device on the way could not */
+    struct ev_task more;       /* the rest when there was more than our share */
     uint8_t *slab;
     ev_udp_fn *fn;
     void *owner;
-    bool *closed; /* told when the owner closes the pair from its callback */
+    bool *closed; /* told when the owner closes the socket from its callback */
 };
 
 /* ---- receiving ------------------------------------------------------------------ */
@@ -58,7 +56,7 @@ struct batch {
     size_t count;
 };
 
-/* Hands the batch up. False: the owner closed the pair. */
+/* Hands the batch up. False: the owner closed the socket. */
 static bool batch_flush(struct ev_udp *u, struct batch *b, time_ns now)
 {
     bool closed = false;
@@ -96,14 +94,13 @@ static bool batch_add(struct ev_udp *u, struct batch *b, struct mspan run, size_
 #define CONTROL_ALIGN alignof(struct cmsghdr)
 
 /* One recvmmsg. > 0: messages received, fewer than SLOTS: now it is dry; 0: dry; -1: the owner closed the
- * pair. */
-static int receive_once(struct udp_socket *s, time_ns now)
+ * socket. */
+static int receive_once(struct ev_udp *u, time_ns now)
 {
     struct mmsghdr messages[SLOTS] = { 0 };
     struct sockaddr_storage from[SLOTS];
     struct iovec iov[SLOTS];
     alignas(CONTROL_ALIGN) char control[SLOTS][CONTROL_BYTES];
-    struct ev_udp *u = s->pair;
     struct batch batch;
     int count;
 
@@ -117,7 +114,7 @@ static int receive_once(struct udp_socket *s, time_ns now)
                                                 .msg_control = control[i],
                                                 .msg_controllen = sizeof(control[i]) };
     }
-    count = recvmmsg(s->io.fd, messages, SLOTS, MSG_DONTWAIT, NULL);
+    count = recvmmsg(u->io.fd, messages, SLOTS, MSG_DONTWAIT, NULL);
     if (count <= 0)
         return count < 0 && errno == ECONNREFUSED ? SLOTS : 0; /* an ICMP error of an earlier send: read on */
     for (int i = 0; i < count; i++) {
@@ -131,35 +128,24 @@ static int receive_once(struct udp_socket *s, time_ns now)
     return batch_flush(u, &batch, now) ? count : -1;
 }
 
-/* Until the socket is dry or has had its share. False: the owner closed the pair. */
-static bool receive(struct udp_socket *s, time_ns now)
+/* Until the socket is dry or has had its share. */
+static void receive(struct ev_udp *u, time_ns now)
 {
-    for (int round = 0; round < ROUNDS_PER_EVENT; round++) {
-        int r = receive_once(s, now);
-
-        if (r <= 0)
-            return r == 0;
-        if (r < SLOTS)
-            return true; /* it was dry at that moment, so whatever comes later is a new edge */
-    }
-    ev_task_post(&s->pair->more); /* edges do not repeat: come back after the others */
-    return true;
+    for (int round = 0; round < ROUNDS_PER_EVENT; round++)
+        if (receive_once(u, now) < SLOTS)
+            return; /* it was dry at that moment, so whatever comes later is a new edge; or it was closed */
+    ev_task_post(&u->more); /* edges do not repeat: come back after the others */
 }
 
 static void on_socket(struct ev_io *io, unsigned events, time_ns now)
 {
     if (events & EV_READ)
-        receive(CONTAINER_OF(io, struct udp_socket, io), now);
+        receive(CONTAINER_OF(io, struct ev_udp, io), now);
 }
 
 static void on_more(struct ev_task *task, time_ns now)
 {
-    struct ev_udp *u = CONTAINER_OF(task, struct ev_udp, more);
-
-    if (u->v4.port && !receive(&u->v4, now))
-        return;
-    if (u->v6.port)
-        receive(&u->v6, now);
+    receive(CONTAINER_OF(task, struct ev_udp, more), now);
 }
 
 /* ---- life ----------------------------------------------------------------------- */
@@ -174,12 +160,12 @@ static void enlarge_buffers(int fd)
         setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 }
 
-static int socket_open(struct udp_socket *s, int family, uint16_t port)
+static int socket_of(struct ev_udp *u, int family, uint16_t port)
 {
     struct ip_port any = { .port = port };
     struct sockaddr_storage ss;
     socklen_t len;
-    int on = 1, fd, r;
+    int on = 1, off = 0, fd, r;
 
     if (family == AF_INET)
         any.ip = ip_from_v4((const uint8_t[4]) { 0, 0, 0, 0 });
@@ -187,65 +173,71 @@ static int socket_open(struct udp_socket *s, int family, uint16_t port)
     fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
-    if (family == AF_INET6)
-        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
-    if (bind(fd, (struct sockaddr *)&ss, len) < 0) {
+    if ((family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)) < 0) ||
+        bind(fd, (struct sockaddr *)&ss, len) < 0) {
         r = -errno;
         goto fail;
     }
     enlarge_buffers(fd);
     setsockopt(fd, SOL_UDP, UDP_GRO, &on, sizeof(on)); /* without it: a datagram a message */
-    s->gso = true;
     len = sizeof(ss);
     if (getsockname(fd, (struct sockaddr *)&ss, &len) < 0) {
         r = -errno;
         goto fail;
     }
     sockaddr_to(&ss, &any);
-    r = ev_io_start_reader(&s->io, fd);
+    r = ev_io_start_reader(&u->io, fd);
     if (r)
         goto fail;
-    s->port = any.port;
+    u->port = any.port;
+    u->v4_only = family == AF_INET;
+    u->no_gso_v4 = u->no_gso_v6 = false;
     return 0;
 fail:
     close(fd);
     return r;
 }
 
-static void socket_close(struct udp_socket *s)
-{
-    int fd = s->io.fd;
-
-    ev_io_stop(&s->io);
-    ev_close(&fd);
-    s->port = 0;
-}
-
-/* A family that the host lacks is no error. A port that somebody else has in one family is. */
 static bool port_is_taken(int r)
 {
     return r == -EADDRINUSE || r == -EACCES;
 }
 
+/* A family that the host lacks is no error. A port that somebody else has in one family is. */
+static int socket_open(struct ev_udp *u, uint16_t port)
+{
+    int r = socket_of(u, AF_INET6, port);
+
+    return r && !port_is_taken(r) ? socket_of(u, AF_INET, port) : r;
+}
+
+static void socket_close(struct ev_udp *u)
+{
+    int fd = u->io.fd;
+
+    ev_io_stop(&u->io);
+    ev_close(&fd);
+    u->port = 0;
+}
+
 int ev_udp_open(struct ev_udp **out, struct ev_loop *loop, uint16_t port, ev_udp_fn *fn, void *owner)
 {
     struct ev_udp *u = calloc(1, sizeof(*u));
-    int r4, r6;
+    int r;
 
     if (!u)
         return -ENOMEM;
-    *u = (struct ev_udp) { .v4.pair = u, .v6.pair = u, .fn = fn, .owner = owner };
-    ev_io_init(&u->v4.io, loop, on_socket);
-    ev_io_init(&u->v6.io, loop, on_socket);
+    u->fn = fn;
+    u->owner = owner;
+    ev_io_init(&u->io, loop, on_socket);
     ev_task_init(&u->more, loop, on_more);
     u->slab = malloc((size_t)SLOTS * SLOT_BYTES); /* touched only as far as traffic fills it */
-    r4 = u->slab ? socket_open(&u->v4, AF_INET, port) : -ENOMEM;
-    r6 = u->slab ? socket_open(&u->v6, AF_INET6, port) : -ENOMEM;
-    if ((r4 && r6) || port_is_taken(r4) || port_is_taken(r6)) {
+    r = u->slab ? socket_open(u, port) : -ENOMEM;
+    if (r) {
         ev_udp_close(u);
-        return err_trace(r4 ? r4 : r6);
+        return err_trace(r);
     }
-    u->port = u->v4.port ? u->v4.port : u->v6.port;
+    u->first_port = u->port;
     *out = u;
     return 0;
 }
@@ -257,31 +249,25 @@ void ev_udp_close(struct ev_udp *u)
     if (u->closed)
         *u->closed = true;
     ev_task_cancel(&u->more);
-    socket_close(&u->v4);
-    socket_close(&u->v6);
+    socket_close(u);
     free(u->slab);
     free(u);
 }
 
-static int socket_renew(struct udp_socket *s, int family, uint16_t port)
+int ev_udp_rebind(struct ev_udp *u)
 {
     int r;
 
-    socket_close(s);
-    r = socket_open(s, family, port);
-    return r == -EADDRINUSE ? socket_open(s, family, 0) : r;
-}
-
-int ev_udp_rebind(struct ev_udp *u)
-{
-    int r4 = socket_renew(&u->v4, AF_INET, u->port), r6 = socket_renew(&u->v6, AF_INET6, u->port);
-
-    return r4 && r6 ? err_trace(r4) : 0;
+    socket_close(u);
+    r = socket_open(u, u->first_port);
+    if (r == -EADDRINUSE)
+        r = socket_open(u, 0);
+    return r ? err_trace(r) : 0;
 }
 
 uint16_t ev_udp_port(const struct ev_udp *u, bool v4)
 {
-    return v4 ? u->v4.port : u->v6.port;
+    return v4 || !u->v4_only ? u->port : 0;
 }
 
 /* ---- sending ---------------------------------------------------------------------- */
@@ -316,24 +302,25 @@ static int send_one(int fd, const struct sockaddr_storage *to, socklen_t to_len,
 
 int ev_udp_send(struct ev_udp *u, const struct ip_port *to, struct span bytes, size_t segment)
 {
-    struct udp_socket *s = ip_is_v4(&to->ip) ? &u->v4 : &u->v6;
+    bool v4 = ip_is_v4(&to->ip);
+    bool *no_gso = v4 ? &u->no_gso_v4 : &u->no_gso_v6;
     struct sockaddr_storage ss;
     socklen_t len;
     int r = 0;
 
-    if (!s->port)
+    if (!ev_udp_port(u, v4))
         return -EAFNOSUPPORT;
-    len = sockaddr_from(to, &ss);
-    if (s->gso && segment < bytes.len) {
-        r = send_one(s->io.fd, &ss, len, bytes, segment);
+    len = u->v4_only ? sockaddr_from(to, &ss) : sockaddr_from_v6(to, &ss);
+    if (segment < bytes.len && !*no_gso) {
+        r = send_one(u->io.fd, &ss, len, bytes, segment);
         if (r != -EIO && r != -EINVAL)
             return r;
-        s->gso = false; /* a device without checksum offload says so here: datagram by datagram from now on */
+        *no_gso = true; /* a device without checksum offload says so here: datagram by datagram from now on */
     }
     while (bytes.len && !r) {
         size_t n = MIN(segment, bytes.len);
 
-        r = send_one(s->io.fd, &ss, len, span_slice(bytes, 0, n), n);
+        r = send_one(u->io.fd, &ss, len, span_slice(bytes, 0, n), n);
         bytes = span_slice(bytes, n, bytes.len);
     }
     return r;

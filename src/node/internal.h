@@ -4,7 +4,7 @@
  *   shard.c     the machines of a thread and their callbacks
  *   node.c      life of a node: state on disk, control, netmap changes
  *   peer.c      one peer of one node, made when there is traffic
- *   socket.c    the node's UDP sockets: the shard's, or its own
+ *   socket.c    the node's UDP socket: the shard's, or its own
  *   tunnel.c    inner packets: in from WireGuard to the stack, out from the stack to WireGuard
  *   masquerade.c  peers that know us by another address
  *   tsmp.c      IP protocol 99: ping, pong, disco key announcements, rejects
@@ -305,12 +305,12 @@ void node_report_changed(struct node *n, unsigned what);
  * first handshake to a relay that does not know us yet, and waits five seconds for its retry. */
 void node_relay_heard(struct node *n, uint16_t region);
 
-/* socket.c: the node's UDP sockets */
+/* socket.c: the node's UDP socket */
 struct underlay *node_underlay(const struct node *n); /* its own, or the shard's */
 /* 0; 1: the port cannot be had, `why` says so; -errno. */
 NODISCARD int socket_open(struct node *n, const struct node_config *c, char why[NODE_WHY_BYTES]);
 void socket_close(struct node *n); /* after its underlay node */
-/* For every socket pair of the shard. */
+/* For every UDP socket of the shard. */
 void sockets_each(struct node_shard *s, void (*fn)(struct underlay *u, const void *arg, time_ns now),
                   const void *arg);
 /* shard.c. port 0: the kernel chooses. */

@@ -1,7 +1,7 @@
 /* node/node.h - virtual nodes: each a name, an identity and a service on a tailnet
  *
  *     struct node_process   one per process: what all nodes share (registry, interned netmaps, the gate)
- *     struct node_shard     one per thread: UDP sockets, WireGuard, TCP/IP, relays, proxy; all its nodes use
+ *     struct node_shard     one per thread: a UDP socket, WireGuard, TCP/IP, relays, proxy; all its nodes use
  * them struct node           one service: keys, control client, netmap reference, filter, listener
  *
  * A node lives on one shard for life, and everything about it happens on that shard's thread. A node that
@@ -179,7 +179,7 @@ struct node_config {
     struct ip_port listen;                   /* ip_is_none: every address of the node */
     const char *certificate_file, *key_file; /* NULL: plain HTTP */
     bool redirect_http;                      /* port 80 of the same address answers with redirects to HTTPS */
-    bool own_udp;                            /* a pair of UDP sockets of its own, ... */
+    bool own_udp;                            /* a UDP socket of its own, ... */
     uint16_t own_udp_port;                   /* ... on this port; 0: the kernel chooses */
     bool suppress_whois;
     bool host_network_only; /* upstreams are never looked for on the tailnet */

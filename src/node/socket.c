@@ -1,6 +1,6 @@
-/* node/socket.c - the UDP sockets that a node's packets take: the shard's, or a pair of its own
+/* node/socket.c - the UDP socket that a node's packets take: the shard's, or its own
  *
- * A pair of its own is an underlay of its own: other sockets, endpoints and NAT mapping, everything else is
+ * A socket of its own is an underlay of its own: other endpoints and NAT mapping, everything else is
  * the shard's. WireGuard's indexes and the search for an initiation's node are the shard's as well, so a
  * packet is for whom it names, whatever socket it came by.
  */

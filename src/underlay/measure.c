@@ -188,7 +188,7 @@ static void rebind(struct underlay *u, time_ns now)
     u->rebind_due = r != 0;
     u->rebind_gap = again ? MIN(2 * u->rebind_gap, UNDERLAY_REBIND_GAP_MAX) : UNDERLAY_REBIND_GAP;
     u->rebound_at = now;
-    log_debug(NULL, "fresh UDP sockets on port %u%s%s", ev_udp_port(u->udp, true), r ? ": " : "",
+    log_debug(NULL, "a fresh UDP socket on port %u%s%s", ev_udp_port(u->udp, true), r ? ": " : "",
               r ? err_text(r) : "");
     if (r)
         return;

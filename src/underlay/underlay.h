@@ -1,6 +1,6 @@
-/* underlay/underlay.h - outer addresses: the UDP sockets of a shard and the path to every peer
+/* underlay/underlay.h - outer addresses: the UDP socket of a shard and the path to every peer
  *
- * One per shard, and one for each node that wants sockets of its own. Owns a socket pair and tells STUN,
+ * One per shard, and one for each node that wants a socket of its own. Owns the socket and tells STUN,
  * disco and WireGuard apart, answers and sends disco, keeps the best path per (node, peer) while there is
  * traffic, measures relay regions, and knows under which addresses the socket can be reached. It never looks
  * inside WireGuard, and it does not own relay connections: packets for a relay go out through an operation
