@@ -1,11 +1,10 @@
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
-
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -45,6 +44,15 @@ static void stop_at_three(struct ev_timer *t, time_ns now)
         ev_timer_set(t, now + 2 * MSEC);
 }
 
+/* The system call, counted. */
+static int waits;
+
+int epoll_wait(int fd, struct epoll_event *events, int count, int timeout)
+{
+    waits++;
+    return (int)syscall(SYS_epoll_pwait, fd, events, count, timeout, NULL, 0);
+}
+
 static void timers_run_and_the_loop_sleeps_between(void **state)
 {
     (void)state;
@@ -52,9 +60,10 @@ static void timers_run_and_the_loop_sleeps_between(void **state)
 
     ev_timer_init(&c.timer, loop, stop_at_three);
     ev_timer_set(&c.timer, ev_now(loop) + MSEC);
+    waits = 0;
     assert_int_equal(ev_loop_run(loop), 0);
     assert_int_equal(c.count, 3);
-    assert_in_range(ev_loop_wakeups(loop), 3, 8);
+    assert_in_range(waits, 3, 8); /* however late each of them ends */
 }
 
 static void count_task(struct ev_task *t, time_ns now)
