@@ -49,6 +49,7 @@
 #define RTO_MIN_MS 200u             /* below the RFC's second, as every current stack */
 #define RTO_MAX_MS 60000u
 #define DELAYED_ACK_MS 40u
+#define DELAYED_ACK_FIRST_MS 10u /* while acknowledgements are quick */
 #define PERSIST_MIN_MS 200u
 #define PERSIST_MAX_MS 60000u
 #define FIN_WAIT_2_MS 60000u /* of a connection that its consumer let go */
@@ -62,7 +63,7 @@
 #define KEEPALIVE_INTERVAL_MS 75000u
 
 #define INITIAL_WINDOW_SEGMENTS 10u /* RFC 6928 */
-#define QUICK_ACKS 16u              /* the first segments are acknowledged at once */
+#define QUICK_ACKS 16u              /* the first segments are acknowledged at once, or nearly */
 #define RECEIVE_WINDOW_FIRST 65536u
 #define SEND_BUFFER_FIRST 16384u
 #define RANGES_MAX 64u /* holes remembered per connection */

@@ -242,18 +242,23 @@ void tcp_report_duplicate(struct netstack *ns, struct tcp_conn *c, uint32_t star
 /* ---- a segment ------------------------------------------------------------------------------------------
  */
 
+/* At first at once, so that the peer's window grows. But a lone segment that is not full is a request more
+ * often than the end of something, and its answer acknowledges it: a packet less of the few that a connection
+ * has. It does not wait for long, since a peer may hold back what follows until then (Nagle). */
 static void acknowledge_later(struct netstack *ns, struct tcp_conn *c, uint32_t len)
 {
+    bool quick = c->quick_acks != 0;
+
     if (len > c->rcv_mss)
         c->rcv_mss = (uint16_t)MIN(len, NETSTACK_MTU);
-    if (c->quick_acks) {
+    if (quick)
         c->quick_acks--;
-        tcp_conn_ack_now(ns, c);
-    } else if (c->rcv_nxt - c->ack_sent >= 2u * c->rcv_mss) {
+    if (quick ? len >= c->snd_mss || (c->flags & CONN_ACK_DELAYED)
+              : c->rcv_nxt - c->ack_sent >= 2u * c->rcv_mss) {
         tcp_conn_ack_now(ns, c);
     } else if (!(c->flags & (CONN_ACK_NOW | CONN_ACK_DELAYED))) {
         c->flags |= CONN_ACK_DELAYED;
-        c->ack_at = ns->now_ms + DELAYED_ACK_MS;
+        c->ack_at = ns->now_ms + (quick ? DELAYED_ACK_FIRST_MS : DELAYED_ACK_MS);
         tcp_conn_rearm(ns, c);
     }
 }

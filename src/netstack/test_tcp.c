@@ -35,7 +35,7 @@ SCRIPT(ipv6_has_its_own_mss, "option v6\n"
 
 SCRIPT(sequence_numbers_may_wrap, "option peer_isn=4294967290\n"
                                   "established\n"
-                                  "in PA seq 1 ack 1 len 100; got 100; out A ack 101\n"
+                                  "in PA seq 1 ack 1 len 100; got 100; at +10; out A ack 101\n"
                                   "in FA seq 101 ack 1; out A ack 102; read all; end\n")
 
 SCRIPT(a_refused_attempt_gets_a_reset, "policy reset\n"
@@ -89,8 +89,9 @@ SCRIPT(a_reset_ends_a_half_open_connection, "in S seq 0; out SA seq 0\n"
                                             "in R seq 1; none; idle\n"
                                             "in A seq 1 ack 1; out R seq 1\n")
 
-SCRIPT(data_may_come_with_the_last_ack, "in S seq 0; out SA seq 0\n"
-                                        "in PA seq 1 ack 1 len 100; open; got 100; out A seq 1 ack 101\n")
+SCRIPT(data_may_come_with_the_last_ack,
+       "in S seq 0; out SA seq 0\n"
+       "in PA seq 1 ack 1 len 100; open; got 100; at +10; out A seq 1 ack 101\n")
 
 SCRIPT(an_end_may_come_with_the_last_ack, "in S seq 0; out SA seq 0\n"
                                           "in FA seq 1 ack 1; open; end; out A ack 2; state CLOSE_WAIT\n")
@@ -122,7 +123,7 @@ SCRIPT(both_may_open_at_once, "connect; out S seq 0 sackok\n"
                               "in S seq 0 mss 1240; out SA seq 0 ack 1; state SYN_RECEIVED\n"
                               "in SA seq 0 ack 1 mss 1240; open; state ESTABLISHED\n"
                               "skip\n"
-                              "in PA seq 1 ack 1 len 5; got 5; out A ack 6\n")
+                              "in PA seq 1 ack 1 len 5; got 5; at +10; out A ack 6\n")
 
 SCRIPT(an_end_before_the_handshake_follows_it, "connect; out S seq 0 sackok; shutdown; none\n"
                                                "in SA seq 0 ack 1 mss 1240; open\n"
@@ -162,12 +163,13 @@ SCRIPT(their_end_may_acknowledge_ours, "established\n"
                                        "shutdown; out FA seq 1 ack 1\n"
                                        "in FA seq 1 ack 2; out A seq 2 ack 2; closed done\n")
 
-SCRIPT(after_our_end_they_may_go_on, "established\n"
-                                     "shutdown; out FA seq 1 ack 1; in A seq 1 ack 2\n"
-                                     "in PA seq 1 ack 2 len 500; got 500; out A seq 2 ack 501; read all\n"
-                                     "at +3600000; none; state FIN_WAIT_2\n"
-                                     "in PA seq 501 ack 2 len 5; got 5; out A ack 506; read all\n"
-                                     "in FA seq 506 ack 2; out A ack 507; closed done\n")
+SCRIPT(after_our_end_they_may_go_on,
+       "established\n"
+       "shutdown; out FA seq 1 ack 1; in A seq 1 ack 2\n"
+       "in PA seq 1 ack 2 len 500; got 500; at +10; out A seq 2 ack 501; read all\n"
+       "at +3600000; none; state FIN_WAIT_2\n"
+       "in PA seq 501 ack 2 len 5; got 5; at +10; out A ack 506; read all\n"
+       "in FA seq 506 ack 2; out A ack 507; closed done\n")
 
 SCRIPT(the_end_goes_with_the_last_data, "established\n"
                                         "write 10; out PA seq 1 len 10; write 100 more; none\n"
@@ -185,7 +187,7 @@ SCRIPT(data_after_we_let_go_is_reset, "established\n"
                                       "in PA seq 1 ack 2 len 10; out RA seq 2 ack 1; state gone; idle\n")
 
 SCRIPT(letting_go_with_unread_data_is_a_reset, "established\n"
-                                               "in PA seq 1 ack 1 len 10; out A ack 11\n"
+                                               "in PA seq 1 ack 1 len 10; at +10; out A ack 11\n"
                                                "close; out RA seq 1 ack 11; state gone; idle\n")
 
 SCRIPT(what_we_let_go_ends_by_itself, "established\n"
@@ -249,10 +251,11 @@ SCRIPT(a_bad_checksum_is_dropped, "established\n"
 /* ---- timestamps (RFC 7323)
  * ------------------------------------------------------------------------------------- */
 
-SCRIPT(old_timestamps_are_dropped, "full\n"
-                                   "in PA seq 1 ack 1 len 10 ts 101 win 512; out A ack 11 tsecr 101; got 10\n"
-                                   "in PA seq 11 ack 1 len 10 ts 50 win 512; out A ack 11 tsecr 101; got 10\n"
-                                   "count paws_dropped 1\n")
+SCRIPT(old_timestamps_are_dropped,
+       "full\n"
+       "in PA seq 1 ack 1 len 10 ts 101 win 512; at +10; out A ack 11 tsecr 101; got 10\n"
+       "in PA seq 11 ack 1 len 10 ts 50 win 512; out A ack 11 tsecr 101; got 10\n"
+       "count paws_dropped 1\n")
 
 SCRIPT(a_segment_without_timestamp_is_dropped, "full\n"
                                                "in PA seq 1 ack 1 len 10; none; got 0\n"
@@ -270,6 +273,24 @@ SCRIPT(a_lone_segment_is_acknowledged_after_a_while, "established; slow\n"
                                                      "in PA seq 1 ack 1 len 1240; none; read all\n"
                                                      "at +39; none; at +1; out A seq 1 ack 1241\n"
                                                      "count acks_delayed 1; idle\n")
+
+SCRIPT(full_segments_are_acknowledged_at_once_at_first, "established\n"
+                                                        "in A seq 1 ack 1 len 1240; out A ack 1241\n"
+                                                        "in A seq 1241 ack 1 len 1240; out A ack 2481\n")
+
+SCRIPT(an_answer_acknowledges_the_first_request, "established\n"
+                                                 "in PA seq 1 ack 1 len 90; none; read all; at +9; none\n"
+                                                 "write 300; out PA seq 1 ack 91 len 300; at +40; none\n"
+                                                 "count acks_delayed 0\n")
+
+SCRIPT(a_first_request_without_answer_is_acknowledged_soon, "established\n"
+                                                            "in PA seq 1 ack 1 len 90; none; read all\n"
+                                                            "at +9; none; at +1; out A seq 1 ack 91\n"
+                                                            "count acks_delayed 1\n")
+
+SCRIPT(what_follows_a_first_request_is_acknowledged_at_once, "established\n"
+                                                             "in PA seq 1 ack 1 len 90; none\n"
+                                                             "in PA seq 91 ack 1 len 20; out A ack 111\n")
 
 SCRIPT(two_segments_are_acknowledged_at_once, "established; slow\n"
                                               "in PA seq 1 ack 1 len 1240; none\n"
@@ -294,7 +315,7 @@ SCRIPT(holes_are_reported,
 
 SCRIPT(duplicates_are_reported,
        "full\n"
-       "in A seq 1 ack 1 len 100 ts 101 win 512; out A ack 101\n"
+       "in A seq 1 ack 1 len 100 ts 101 win 512; at +10; out A ack 101\n"
        "in A seq 1 ack 1 len 100 ts 101 win 512; out A ack 101 sack 1-101\n"
        "in A seq 51 ack 1 len 100 ts 101 win 512; out A ack 151 sack 51-101; got 150\n"
        "in A seq 201 ack 1 len 50 ts 101 win 512; out A ack 151 sack 201-251\n"
@@ -576,6 +597,10 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_segment_without_timestamp_is_dropped),
     cmocka_unit_test(a_timestamp_from_behind_a_hole_is_not_echoed),
     cmocka_unit_test(a_lone_segment_is_acknowledged_after_a_while),
+    cmocka_unit_test(full_segments_are_acknowledged_at_once_at_first),
+    cmocka_unit_test(an_answer_acknowledges_the_first_request),
+    cmocka_unit_test(a_first_request_without_answer_is_acknowledged_soon),
+    cmocka_unit_test(what_follows_a_first_request_is_acknowledged_at_once),
     cmocka_unit_test(two_segments_are_acknowledged_at_once),
     cmocka_unit_test(a_batch_is_acknowledged_once),
     cmocka_unit_test(data_carries_the_acknowledgement),
