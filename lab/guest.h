@@ -1,7 +1,7 @@
 /* lab/guest.h - the relay's side of one relay (DERP) connection, as a machine without I/O
  *
  * The HTTP upgrade is over when it begins. Order: our key, who the client is (a box that proves its key), who
- * we are, then packets both ways. The mirror of derp/derp.h; frames: docs/protocol/derp.md.
+ * we are, then packets both ways. The mirror of the client in derp/derp.h, of the same parts.
  *
  * Thread: the loop's. Memory: one object; a frame that has not arrived whole; at most GUEST_QUEUE_PACKETS
  * that wait for the stream, the oldest is dropped.
@@ -10,11 +10,8 @@
 #define MANYTAILS_LAB_GUEST_H
 
 #include "base/base.h"
-#include "crypto/crypto.h"
+#include "derp/derp.h"
 
-#define GUEST_PACKET_BYTES_MAX 65536
-#define GUEST_FRAME_BYTES_MAX (GUEST_PACKET_BYTES_MAX + KEY_BYTES) /* without its header */
-#define GUEST_INFO_BYTES_MAX 4096                                  /* of a client info */
 #define GUEST_FEED_BYTES_MAX 65536
 #define GUEST_QUEUE_PACKETS 64
 #define GUEST_CONTROL_BYTES_MAX 4096

@@ -6,29 +6,7 @@
 
 #include "metrics/metrics.h"
 
-#define FRAME_HEADER_BYTES 5
-#define PROTOCOL_VERSION 2
-#define INFO_BYTES_MAX 4096 /* of ServerInfo's JSON */
-#define SMALL_BYTES 1024    /* room for a client info frame and some pongs */
 #define FAILURE_BYTES 160
-
-enum frame_type {
-    FRAME_SERVER_KEY = 0x01,
-    FRAME_CLIENT_INFO = 0x02,
-    FRAME_SERVER_INFO = 0x03,
-    FRAME_SEND_PACKET = 0x04,
-    FRAME_RECV_PACKET = 0x05,
-    FRAME_KEEP_ALIVE = 0x06,
-    FRAME_NOTE_PREFERRED = 0x07,
-    FRAME_PEER_GONE = 0x08,
-    FRAME_PEER_PRESENT = 0x09,
-    FRAME_PING = 0x12,
-    FRAME_PONG = 0x13,
-    FRAME_HEALTH = 0x14,
-    FRAME_RESTARTING = 0x15,
-};
-
-static const uint8_t magic[8] = { 0x44, 0x45, 0x52, 0x50, 0xf0, 0x9f, 0x94, 0x91 };
 
 /* One line per state. */
 enum client_state {
@@ -36,12 +14,6 @@ enum client_state {
     WANT_SERVER_KEY,  /* first frame */
     WANT_SERVER_INFO, /* ours is out; packets may be sent already */
     STEADY,
-};
-
-struct queued {
-    struct queued *next;
-    size_t len; /* whole frame */
-    uint8_t bytes[];
 };
 
 struct derp_client {
@@ -58,10 +30,7 @@ struct derp_client {
     uint32_t held_taken; /* bytes of `held` that the event in hand lies in */
     uint32_t skip;       /* rest of a frame that is skipped */
 
-    struct buf control; /* written before packets: requests, infos, pongs */
-    struct queued *first, **last;
-    size_t queue_count;
-    size_t first_written; /* bytes of the first packet that went */
+    struct derp_out out; /* requests, infos, pongs; packets */
 
     uint64_t rate, burst; /* of ServerInfo; bytes a second, 0: no limit */
     uint64_t tokens;
@@ -87,11 +56,10 @@ int derp_client_new(struct derp_client **out, const struct derp_config *config, 
     c->home = config->home;
     c->heard_at = now;
     c->answer_due = TIME_NEVER;
-    c->last = &c->first;
-    buf_init(&c->held, FRAME_HEADER_BYTES + DERP_FRAME_BYTES_MAX);
-    buf_init(&c->control, DERP_CONTROL_BYTES_MAX);
+    buf_init(&c->held, DERP_HEADER_BYTES + DERP_FRAME_BYTES_MAX);
+    derp_out_init(&c->out, DERP_CONTROL_BYTES_MAX);
     r = buf_printf(
-        &c->control,
+        &c->out.control,
         "GET /derp HTTP/1.1\r\nHost: %.255s\r\nUpgrade: DERP\r\nConnection: Upgrade\r\n%s%.64s%s\r\n",
         config->host, config->ideal_node ? "Ideal-Node: " : "", config->ideal_node ? config->ideal_node : "",
         config->ideal_node ? "\r\n" : "");
@@ -103,26 +71,12 @@ int derp_client_new(struct derp_client **out, const struct derp_config *config, 
     return 0;
 }
 
-static void drop_first(struct derp_client *c)
-{
-    struct queued *q = c->first;
-
-    c->first = q->next;
-    if (!c->first)
-        c->last = &c->first;
-    c->queue_count--;
-    c->first_written = 0;
-    free(q);
-}
-
 void derp_client_free(struct derp_client *c)
 {
     if (!c)
         return;
-    while (c->first)
-        drop_first(c);
     buf_deinit(&c->held);
-    buf_deinit(&c->control);
+    derp_out_deinit(&c->out);
     wipe(c, sizeof(*c));
     free(c);
 }
@@ -145,18 +99,6 @@ const char *derp_client_failure(const struct derp_client *c)
 
 /* ---- out --------------------------------------------------------------------------------------- */
 
-/* A small frame, ahead of packets. Without room for it the stream is stuck: it is left out. */
-static bool put_control(struct derp_client *c, enum frame_type type, struct span a, struct span b)
-{
-    uint8_t header[FRAME_HEADER_BYTES] = { (uint8_t)type };
-
-    store_be32(header + 1, (uint32_t)(a.len + b.len));
-    if (c->control.max - c->control.len < sizeof(header) + a.len + b.len)
-        return false;
-    return buf_append(&c->control, SPAN_OF(header)) == 0 && buf_append(&c->control, a) == 0 &&
-           buf_append(&c->control, b) == 0;
-}
-
 /* Our key in clear, and a box that proves it. */
 static bool put_client_info(struct derp_client *c)
 {
@@ -169,7 +111,8 @@ static bool put_client_info(struct derp_client *c)
     random_bytes(body + KEY_BYTES, BOX_NONCE_BYTES);
     box_seal(body + KEY_BYTES + BOX_NONCE_BYTES, span_make(json, sizeof(json) - 1), body + KEY_BYTES,
              c->shared);
-    return put_control(c, FRAME_CLIENT_INFO, SPAN_OF(body), SPAN_NONE) || fail(c, DERP_E_PROTOCOL);
+    return derp_out_put(&c->out, DERP_FRAME_CLIENT_INFO, SPAN_OF(body), SPAN_NONE) ||
+           fail(c, DERP_E_PROTOCOL);
 }
 
 void derp_client_set_home(struct derp_client *c, bool home)
@@ -179,7 +122,8 @@ void derp_client_set_home(struct derp_client *c, bool home)
     if (c->home == home)
         return;
     c->home = home;
-    if (c->state >= WANT_SERVER_INFO && !put_control(c, FRAME_NOTE_PREFERRED, span_make(&flag, 1), SPAN_NONE))
+    if (c->state >= WANT_SERVER_INFO &&
+        !derp_out_put(&c->out, DERP_FRAME_NOTE_PREFERRED, span_make(&flag, 1), SPAN_NONE))
         c->error = DERP_E_PROTOCOL; /* a stream that takes not even this is no home */
 }
 
@@ -202,122 +146,54 @@ static bool take_tokens(struct derp_client *c, size_t bytes, time_ns now)
 
 int derp_client_send(struct derp_client *c, const struct public_key *to, struct span packet, time_ns now)
 {
-    size_t len = FRAME_HEADER_BYTES + KEY_BYTES + packet.len;
-    struct queued *q;
+    int r;
 
     if (packet.len > DERP_PACKET_BYTES_MAX)
         return DERP_E_BAD_PACKET;
-    if (!take_tokens(c, len, now)) {
+    if (!take_tokens(c, DERP_HEADER_BYTES + KEY_BYTES + packet.len, now)) {
         c->counters.dropped_rate++;
         return DERP_E_LIMITED;
     }
-    /* The first one may be half out of the door; then the second is the oldest that can go. */
-    if (c->queue_count >= DERP_QUEUE_PACKETS) {
-        struct queued **at = c->first_written ? &c->first->next : &c->first;
-        struct queued *old = *at;
-
-        *at = old->next;
-        if (c->last == &old->next)
-            c->last = at;
-        c->queue_count--;
-        c->counters.dropped_full++;
-        free(old);
-    }
-    q = malloc(sizeof(*q) + len);
-    if (!q)
-        return -ENOMEM;
-    q->next = NULL;
-    q->len = len;
-    q->bytes[0] = FRAME_SEND_PACKET;
-    store_be32(q->bytes + 1, (uint32_t)(KEY_BYTES + packet.len));
-    memcpy(q->bytes + FRAME_HEADER_BYTES, to->bytes, KEY_BYTES);
-    if (packet.len)
-        memcpy(q->bytes + FRAME_HEADER_BYTES + KEY_BYTES, packet.data, packet.len);
-    *c->last = q;
-    c->last = &q->next;
-    c->queue_count++;
-    return 0;
+    r = derp_out_packet(&c->out, DERP_FRAME_SEND_PACKET, to, packet, DERP_QUEUE_PACKETS);
+    c->counters.dropped_full += r == 1;
+    return MIN(r, 0);
 }
 
 size_t derp_client_room(const struct derp_client *c)
 {
-    return DERP_QUEUE_PACKETS - c->queue_count;
+    return DERP_QUEUE_PACKETS - c->out.count;
 }
 
 size_t derp_client_queued(const struct derp_client *c)
 {
-    return c->queue_count;
+    return c->out.count;
 }
 
 size_t derp_client_drop_queue(struct derp_client *c)
 {
-    size_t count = c->queue_count;
+    size_t count = c->out.count;
 
-    while (c->first)
-        drop_first(c);
+    derp_out_drop(&c->out);
     return count;
 }
 
 void derp_client_take_queue(struct derp_client *c, struct derp_client *from)
 {
-    must(!c->first);
-    if (from->first_written)
-        drop_first(from);
-    if (!from->first)
-        return;
-    c->first = from->first;
-    c->last = from->last;
-    c->queue_count = from->queue_count;
-    from->first = NULL;
-    from->last = &from->first;
-    from->queue_count = 0;
+    derp_out_take(&c->out, &from->out);
 }
 
+/* Our hello goes before packets, and is not made until the server's key is known. */
 size_t derp_client_pending(const struct derp_client *c, struct span *parts, size_t max)
 {
-    size_t count = 0, written = c->first_written;
-
-    /* A packet that has begun must be finished before anything else. */
-    if (written && count < max)
-        parts[count++] = span_make(c->first->bytes + written, c->first->len - written);
-    if (c->control.len && count < max)
-        parts[count++] = buf_span(&c->control);
-    if (c->state < WANT_SERVER_INFO)
-        return count; /* our hello goes first, and is not made yet */
-    for (struct queued *q = written ? c->first->next : c->first; q && count < max; q = q->next)
-        parts[count++] = span_make(q->bytes, q->len);
-    return count;
-}
-
-/* Takes off the first packet as much as went; what is left of bytes. */
-static size_t packet_sent(struct derp_client *c, size_t bytes)
-{
-    size_t n = MIN(bytes, c->first->len - c->first_written);
-
-    c->first_written += n;
-    if (c->first_written == c->first->len) {
-        c->counters.packets_out++;
-        c->counters.bytes_out += c->first->len - FRAME_HEADER_BYTES - KEY_BYTES;
-        drop_first(c);
-    }
-    return bytes - n;
+    return derp_out_pending(&c->out, c->state >= WANT_SERVER_INFO, parts, max);
 }
 
 void derp_client_sent(struct derp_client *c, size_t bytes)
 {
-    if (c->first_written)
-        bytes = packet_sent(c, bytes);
-    if (bytes && c->control.len) {
-        size_t n = MIN(bytes, c->control.len);
+    struct derp_gone gone = derp_out_sent(&c->out, bytes);
 
-        buf_consume(&c->control, n);
-        buf_trim(&c->control);
-        bytes -= n;
-    }
-    while (bytes) {
-        must(c->first);
-        bytes = packet_sent(c, bytes);
-    }
+    c->counters.packets_out += gone.packets;
+    c->counters.bytes_out += gone.bytes;
 }
 
 /* ---- in: HTTP -------------------------------------------------------------------------------------- */
@@ -377,8 +253,8 @@ static bool read_http(struct derp_client *c)
 
 static bool known(uint8_t type)
 {
-    return (type >= FRAME_SERVER_KEY && type <= FRAME_PEER_PRESENT) ||
-           (type >= FRAME_PING && type <= FRAME_RESTARTING);
+    return (type >= DERP_FRAME_SERVER_KEY && type <= DERP_FRAME_PEER_PRESENT) ||
+           (type >= DERP_FRAME_PING && type <= DERP_FRAME_RESTARTING);
 }
 
 /* The key is known: who we are, and whether this is our home. */
@@ -389,25 +265,26 @@ static bool say_hello(struct derp_client *c)
     c->state = WANT_SERVER_INFO;
     if (!put_client_info(c))
         return false;
-    return !c->home || put_control(c, FRAME_NOTE_PREFERRED, span_make(&flag, 1), SPAN_NONE) ||
+    return !c->home || derp_out_put(&c->out, DERP_FRAME_NOTE_PREFERRED, span_make(&flag, 1), SPAN_NONE) ||
            fail(c, DERP_E_PROTOCOL);
 }
 
 static bool on_server_key(struct derp_client *c, struct mspan body)
 {
-    if (body.len < sizeof(magic) + KEY_BYTES || memcmp(body.data, magic, sizeof(magic)) != 0)
+    if (body.len < sizeof(derp_magic) + KEY_BYTES || memcmp(body.data, derp_magic, sizeof(derp_magic)) != 0)
         return fail(c, DERP_E_PROTOCOL);
     if (c->state != WANT_SERVER_KEY) /* after a fast start we know it already */
-        return memcmp(c->server_key.bytes, body.data + sizeof(magic), KEY_BYTES) == 0 || fail(c, DERP_E_KEY);
-    memcpy(c->server_key.bytes, body.data + sizeof(magic), KEY_BYTES);
+        return memcmp(c->server_key.bytes, body.data + sizeof(derp_magic), KEY_BYTES) == 0 ||
+               fail(c, DERP_E_KEY);
+    memcpy(c->server_key.bytes, body.data + sizeof(derp_magic), KEY_BYTES);
     return say_hello(c);
 }
 
 bool derp_client_fast_start(struct derp_client *c, const struct public_key *server_key)
 {
     must(c->state == WANT_HTTP && !c->held.len);
-    c->control.len -= 2; /* the empty line that ends the request */
-    if (buf_append_str(&c->control, "Derp-Fast-Start: 1\r\n\r\n"))
+    c->out.control.len -= 2; /* the empty line that ends the request */
+    if (buf_append_str(&c->out.control, "Derp-Fast-Start: 1\r\n\r\n"))
         return false;
     c->server_key = *server_key;
     return say_hello(c);
@@ -418,7 +295,7 @@ static void read_limits(struct derp_client *c, struct span json)
     OWNED(json_freep) struct json *root = NULL;
     int64_t rate = 0, burst = 0;
 
-    if (json_parse(json, INFO_BYTES_MAX, &root))
+    if (json_parse(json, DERP_INFO_BYTES_MAX, &root))
         return; /* nothing in it is needed */
     json_get_int(root, "TokenBucketBytesPerSecond", 0, INT64_MAX, &rate);
     json_get_int(root, "TokenBucketBytesBurst", 0, INT64_MAX, &burst);
@@ -430,7 +307,7 @@ static void read_limits(struct derp_client *c, struct span json)
 
 static bool on_server_info(struct derp_client *c, struct mspan body, struct derp_event *ev)
 {
-    uint8_t json[INFO_BYTES_MAX];
+    uint8_t json[DERP_INFO_BYTES_MAX];
 
     if (c->state != WANT_SERVER_INFO || body.len < BOX_NONCE_BYTES + BOX_TAG_BYTES ||
         body.len > BOX_NONCE_BYTES + BOX_TAG_BYTES + sizeof(json))
@@ -473,18 +350,18 @@ static bool on_frame(struct derp_client *c, uint8_t type, struct mspan body, str
                      bool *told)
 {
     *told = false;
-    if (c->state == WANT_SERVER_KEY && type != FRAME_SERVER_KEY)
+    if (c->state == WANT_SERVER_KEY && type != DERP_FRAME_SERVER_KEY)
         return fail(c, DERP_E_PROTOCOL);
     switch (type) {
-    case FRAME_SERVER_KEY:
+    case DERP_FRAME_SERVER_KEY:
         return on_server_key(c, body);
-    case FRAME_SERVER_INFO:
+    case DERP_FRAME_SERVER_INFO:
         *told = true;
         return on_server_info(c, body, ev);
-    case FRAME_RECV_PACKET:
+    case DERP_FRAME_RECV_PACKET:
         *told = true;
         return on_packet(c, body, ev);
-    case FRAME_PEER_GONE:
+    case DERP_FRAME_PEER_GONE:
         if (body.len < KEY_BYTES)
             return fail(c, DERP_E_PROTOCOL);
         *told = true;
@@ -492,20 +369,20 @@ static bool on_frame(struct derp_client *c, uint8_t type, struct mspan body, str
         memcpy(ev->from.bytes, body.data, KEY_BYTES);
         ev->not_here = body.len > KEY_BYTES && body.data[KEY_BYTES] == 1;
         return true;
-    case FRAME_PING: /* a stream that has no room for the answer is not alive anyway */
+    case DERP_FRAME_PING: /* a stream that has no room for the answer is not alive anyway */
         if (body.len >= 8)
-            put_control(c, FRAME_PONG, span_make(body.data, 8), SPAN_NONE);
+            derp_out_put(&c->out, DERP_FRAME_PONG, span_make(body.data, 8), SPAN_NONE);
         c->counters.pings++;
         return true;
-    case FRAME_KEEP_ALIVE:
+    case DERP_FRAME_KEEP_ALIVE:
         c->counters.keepalives++;
         return true;
-    case FRAME_HEALTH:
+    case DERP_FRAME_HEALTH:
         *told = true;
         ev->kind = DERP_HEALTH;
         ev->text = span_make(body.data, body.len);
         return true;
-    case FRAME_RESTARTING:
+    case DERP_FRAME_RESTARTING:
         *told = true;
         return on_restarting(c, body, ev);
     default: /* pongs, watchers' frames, later inventions */
@@ -526,11 +403,12 @@ int derp_client_feed(struct derp_client *c, struct mspan bytes, time_ns now)
     return c->error;
 }
 
-/* Length of the frame that the 5 bytes begin; false: a fault. */
-static bool check_header(struct derp_client *c, const uint8_t *header, uint32_t *len)
+/* The header that bytes begin with. False: not whole, or a fault. */
+static bool read_header(struct derp_client *c, struct span bytes, struct derp_header *out)
 {
-    *len = load_be32(header + 1);
-    if (*len > (known(header[0]) ? DERP_FRAME_BYTES_MAX : DERP_UNKNOWN_BYTES_MAX))
+    if (!derp_header_read(bytes, out))
+        return false;
+    if (out->len > (known(out->type) ? DERP_FRAME_BYTES_MAX : DERP_UNKNOWN_BYTES_MAX))
         return fail(c, DERP_E_TOO_BIG);
     return true;
 }
@@ -550,33 +428,33 @@ static bool hold(struct derp_client *c, size_t want)
 /* The next whole frame, in the input if it lies there in one piece, else in `held`. */
 static bool next_frame(struct derp_client *c, uint8_t *type, struct mspan *body)
 {
-    uint32_t len;
+    struct derp_header h;
 
-    if (!c->held.len && c->input.len >= FRAME_HEADER_BYTES) {
-        if (!check_header(c, c->input.data, &len))
+    if (!c->held.len && c->input.len >= DERP_HEADER_BYTES) {
+        if (!read_header(c, (struct span) { c->input.data, c->input.len }, &h))
             return false;
-        if (known(c->input.data[0]) && c->input.len - FRAME_HEADER_BYTES >= len) {
-            *type = c->input.data[0];
-            *body = (struct mspan) { c->input.data + FRAME_HEADER_BYTES, len };
-            c->input.data += FRAME_HEADER_BYTES + len;
-            c->input.len -= FRAME_HEADER_BYTES + len;
+        if (known(h.type) && c->input.len - DERP_HEADER_BYTES >= h.len) {
+            *type = h.type;
+            *body = (struct mspan) { c->input.data + DERP_HEADER_BYTES, h.len };
+            c->input.data += DERP_HEADER_BYTES + h.len;
+            c->input.len -= DERP_HEADER_BYTES + h.len;
             return true;
         }
     }
-    if (!hold(c, FRAME_HEADER_BYTES) || !check_header(c, buf_span(&c->held).data, &len))
+    if (!hold(c, DERP_HEADER_BYTES) || !read_header(c, buf_span(&c->held), &h))
         return false;
-    *type = buf_span(&c->held).data[0];
-    if (!known(*type)) {
-        c->skip = len;
+    *type = h.type;
+    if (!known(h.type)) {
+        c->skip = h.len;
         c->counters.skipped++;
         buf_clear(&c->held);
         *body = (struct mspan) { NULL, 0 };
         return true;
     }
-    if (!hold(c, FRAME_HEADER_BYTES + len))
+    if (!hold(c, DERP_HEADER_BYTES + h.len))
         return false;
-    *body = (struct mspan) { c->held.data + c->held.start + FRAME_HEADER_BYTES, len };
-    c->held_taken = FRAME_HEADER_BYTES + len;
+    *body = (struct mspan) { c->held.data + c->held.start + DERP_HEADER_BYTES, h.len };
+    c->held_taken = DERP_HEADER_BYTES + h.len;
     return true;
 }
 
@@ -620,7 +498,7 @@ static bool put_ping(struct derp_client *c)
     uint8_t data[8];
 
     random_bytes(data, sizeof(data));
-    return put_control(c, FRAME_PING, SPAN_OF(data), SPAN_NONE);
+    return derp_out_put(&c->out, DERP_FRAME_PING, SPAN_OF(data), SPAN_NONE);
 }
 
 time_ns derp_client_deadline(const struct derp_client *c)
@@ -662,9 +540,5 @@ struct public_key derp_client_server_key(const struct derp_client *c)
 
 size_t derp_client_memory(const struct derp_client *c)
 {
-    size_t bytes = account_block(c) + account_block(c->held.data) + account_block(c->control.data);
-
-    for (const struct queued *q = c->first; q; q = q->next)
-        bytes += account_block(q);
-    return bytes;
+    return account_block(c) + account_block(c->held.data) + derp_out_memory(&c->out);
 }

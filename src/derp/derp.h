@@ -2,7 +2,8 @@
  *
  * The owner moves bytes between this machine and a stream (TLS, or plain where the map says so); the
  * machine never sees a socket or a clock. Order: HTTP upgrade, the server's key, who we are, who it is,
- * then packets both ways. Frames and their sources: docs/protocol/derp.md.
+ * then packets both ways. What a server of our own needs as well stands in derp/frames.h, which is part of
+ * this door. Frames and their sources: docs/protocol/derp.md.
  *
  * Thread: the shard that created it. Memory: one small object; buffers only while bytes are under way:
  * a frame in pieces, and what has been queued and not yet written.
@@ -12,16 +13,15 @@
 
 #include "base/base.h"
 #include "crypto/crypto.h"
+#include "derp/frames.h"
 
-#define DERP_PACKET_BYTES_MAX 65536                       /* payload of one packet */
-#define DERP_FRAME_BYTES_MAX (DERP_PACKET_BYTES_MAX + 32) /* of a known type */
-#define DERP_UNKNOWN_BYTES_MAX (1u << 20)                 /* of a type that we skip */
-#define DERP_HEAD_BYTES_MAX 8192                          /* of the server's HTTP answer */
-#define DERP_QUEUE_PACKETS 32                             /* waiting for the stream; the oldest is dropped */
-#define DERP_CONTROL_BYTES_MAX 2048                       /* pongs and the like waiting for the stream */
-#define DERP_SILENCE (120 * SEC)                          /* without a byte: the connection is dead */
-#define DERP_PING_AFTER (60 * SEC + 15 * SEC)             /* a keep-alive is overdue: ask */
-#define DERP_PING_WAIT (5 * SEC)                          /* for the answer to derp_client_ping */
+#define DERP_UNKNOWN_BYTES_MAX (1u << 20)     /* of a type that we skip */
+#define DERP_HEAD_BYTES_MAX 8192              /* of the server's HTTP answer */
+#define DERP_QUEUE_PACKETS 32                 /* waiting for the stream; the oldest is dropped */
+#define DERP_CONTROL_BYTES_MAX 2048           /* pongs and the like waiting for the stream */
+#define DERP_SILENCE (120 * SEC)              /* without a byte: the connection is dead */
+#define DERP_PING_AFTER (60 * SEC + 15 * SEC) /* a keep-alive is overdue: ask */
+#define DERP_PING_WAIT (5 * SEC)              /* for the answer to derp_client_ping */
 
 struct derp_client; /* opaque */
 
