@@ -101,7 +101,9 @@ void lab_poll_end(struct poll *p);
 void lab_admin_request(struct lab_control *c, struct web_conn *conn, const struct http_head *head,
                        struct span what);
 
-/* The fault that this request gets. */
-enum lab_fault lab_fault_take(enum lab_fault fault, unsigned *left);
+/* True: the request got this fault, of which *left are wanted still. How its kind is refused, and what is
+ * nonsense as an answer to it, the caller says. */
+bool lab_fault_inject(struct request *q, enum lab_fault fault, unsigned *left,
+                      void (*refuse)(struct request *q), struct span nonsense);
 
 #endif

@@ -7,12 +7,32 @@
 
 #define BACKLOG_BYTES_MAX (LAB_MAP_BYTES_MAX + (64u << 10)) /* a whole map, and small things behind it */
 
-enum lab_fault lab_fault_take(enum lab_fault fault, unsigned *left)
+bool lab_fault_inject(struct request *q, enum lab_fault fault, unsigned *left,
+                      void (*refuse)(struct request *q), struct span nonsense)
 {
     if (!*left)
-        return LAB_FAULT_NONE;
+        return false;
     --*left;
-    return fault;
+    switch (fault) {
+    case LAB_FAULT_NONE:
+    case LAB_FAULT_COUNT:
+        return false;
+    case LAB_FAULT_RATE_LIMIT:
+        lab_request_limit(q);
+        break;
+    case LAB_FAULT_BROKEN:
+        lab_request_answer(q, 500, NULL, span_from_str("broken on purpose"));
+        break;
+    case LAB_FAULT_REFUSE:
+        refuse(q);
+        break;
+    case LAB_FAULT_SILENT:
+        break;
+    case LAB_FAULT_NONSENSE:
+        lab_request_answer(q, 200, NULL, nonsense);
+        break;
+    }
+    return true;
 }
 
 /* ---- out ------------------------------------------------------------------------------------------- */
@@ -219,30 +239,9 @@ static void open_stream(struct request *q, struct registry_node *n, const struct
     tell(p);
 }
 
-static bool inject(struct request *q, enum lab_fault fault)
+static void refuse(struct request *q)
 {
-    static const uint8_t nonsense[] = "\x0b\0\0\0{\"Node\":[\"}";
-
-    switch (fault) {
-    case LAB_FAULT_NONE:
-    case LAB_FAULT_COUNT:
-        return false;
-    case LAB_FAULT_RATE_LIMIT:
-        lab_request_limit(q);
-        break;
-    case LAB_FAULT_BROKEN:
-        lab_request_answer(q, 500, NULL, span_from_str("broken on purpose"));
-        break;
-    case LAB_FAULT_REFUSE:
-        lab_request_answer(q, 404, NULL, span_from_str("node not found"));
-        break;
-    case LAB_FAULT_SILENT:
-        break;
-    case LAB_FAULT_NONSENSE:
-        lab_request_answer(q, 200, NULL, span_make(nonsense, sizeof(nonsense) - 1));
-        break;
-    }
-    return true;
+    lab_request_answer(q, 404, NULL, span_from_str("node not found"));
 }
 
 static void apply(struct lab_control *c, struct registry_node *n, struct lab_map_request *asked)
@@ -256,11 +255,12 @@ static void apply(struct lab_control *c, struct registry_node *n, struct lab_map
 
 void lab_map_handle(struct request *q)
 {
+    static const uint8_t nonsense[] = "\x0b\0\0\0{\"Node\":[\"}"; /* of a stream: length, text */
     struct lab_control *c = q->session->control;
     struct lab_map_request asked;
     struct registry_node *n;
 
-    if (inject(q, lab_fault_take(c->map_fault, &c->map_faults)))
+    if (lab_fault_inject(q, c->map_fault, &c->map_faults, refuse, span_make(nonsense, sizeof(nonsense) - 1)))
         return;
     if (!lab_map_request_parse(buf_span(&q->body), &asked)) {
         lab_request_answer(q, 400, NULL, span_from_str("not a map request"));
@@ -270,7 +270,7 @@ void lab_map_handle(struct request *q)
     n = registry_by_key(&c->registry, &asked.key);
     if (!n || !public_key_equal(&n->machine, &q->session->machine)) {
         free(asked.info);
-        lab_request_answer(q, 404, NULL, span_from_str("node not found"));
+        refuse(q);
         return;
     }
     if (asked.stream) { /* what else it says counts in lite updates only, as with the hosted service */

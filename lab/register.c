@@ -146,29 +146,9 @@ static void judge(struct request *q, const struct asked *a)
     }
 }
 
-/* True: it got one. */
-static bool inject(struct request *q, enum lab_fault fault)
+static void refuse_on_purpose(struct request *q)
 {
-    switch (fault) {
-    case LAB_FAULT_NONE:
-    case LAB_FAULT_COUNT:
-        return false;
-    case LAB_FAULT_RATE_LIMIT:
-        lab_request_limit(q);
-        break;
-    case LAB_FAULT_BROKEN:
-        lab_request_answer(q, 500, NULL, span_from_str("broken on purpose"));
-        break;
-    case LAB_FAULT_REFUSE:
-        answer(q, NULL, false, "", "refused on purpose");
-        break;
-    case LAB_FAULT_SILENT:
-        break;
-    case LAB_FAULT_NONSENSE:
-        lab_request_answer(q, 200, "application/json", span_from_str("{\"User\":[nonsense"));
-        break;
-    }
-    return true;
+    answer(q, NULL, false, "", "refused on purpose");
 }
 
 void lab_register_handle(struct request *q)
@@ -180,7 +160,8 @@ void lab_register_handle(struct request *q)
     if (!*q->token)
         c->counters.registrations++;
     q->token[0] = '\0';
-    if (inject(q, lab_fault_take(c->register_fault, &c->register_faults)))
+    if (lab_fault_inject(q, c->register_fault, &c->register_faults, refuse_on_purpose,
+                         span_from_str("{\"User\":[nonsense")))
         return;
     if (json_parse(buf_span(&q->body), LAB_REQUEST_BYTES_MAX, &root) ||
         !lab_registration_parse(root, &q->session->machine, &asked))
