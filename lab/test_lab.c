@@ -7,6 +7,7 @@
 
 #include "lab/lab.h"
 #include "lab/test_world.h"
+#include "lab/web.h"
 #include "tls/tls.h"
 
 static struct lab_config config;
@@ -100,10 +101,12 @@ static int close_all(void **test)
     return world_close(test) | nftw(directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
+#define REQUEST "GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n"
+
 static void fetch(struct caller *c, uint16_t port)
 {
     call(c, port);
-    say(c, "GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n");
+    say(c, REQUEST);
     wait_until(c->ended || c->failed);
 }
 
@@ -123,6 +126,71 @@ static void a_page_comes_from_its_server_through_the_tunnel_to_a_loopback_port(v
     assert_true(heard(&c, "<td>X-Tailscale-Node-Name<td>" LAB_CLIENT_NAME));
     hang_up(&c);
     assert_int_equal(lab_client_counters(lab.client)->connections, 1);
+}
+
+#define LONG_BYTES (WEB_ANSWER_BYTES_MAX - 4096) /* a head fits in front */
+
+static void answer_long(void *ctx, struct web_conn *c, const struct http_head *head)
+{
+    (void)head;
+    web_answer(c, 200, "text/plain", NULL, span_make(ctx, LONG_BYTES));
+}
+
+/* What the nodes of both ends have moved: they are the first of their shards, and share a thread here. */
+static struct account_traffic moved(enum account_part part, enum account_direction way)
+{
+    return account_cell_of(account_charge_of(1, part))->traffic[way];
+}
+
+/* `packets` of at most `room` bytes of the answer each. */
+static void assert_carried(const char *what, struct account_traffic t, size_t room)
+{
+    size_t least = (LONG_BYTES + room - 1) / room;
+
+    /* Room for requests, acknowledgements, a handshake, and a few packets twice. */
+    if (t.bytes < LONG_BYTES || t.bytes > LONG_BYTES + LONG_BYTES / 4 || t.packets < least ||
+        t.packets > 2 * least)
+        fail_msg("%s: %lu bytes in %lu packets", what, (unsigned long)t.bytes, (unsigned long)t.packets);
+}
+
+static void a_long_answer_is_counted_by_every_part_that_carries_it(void **test)
+{
+    (void)test;
+    char *body = malloc(LONG_BYTES), upstream[64];
+    struct web_config web = { .at = on_loopback(0), .request = answer_long, .ctx = body };
+    struct account_traffic outer, in, out;
+    struct web *server;
+    struct caller c;
+
+    assert_non_null(body);
+    memset(body, 'a', LONG_BYTES);
+    assert_int_equal(web_new(&server, loop, &web), 0);
+    snprintf(upstream, sizeof(upstream), "http://127.0.0.1:%u", web_port(server));
+    open_service("web", upstream);
+    wait_until(lab_relay_guests(lab.relay) == 2);
+    fetch(&c, lab.opened[0]);
+    for (int way = ACCOUNT_IN; way <= ACCOUNT_OUT; way++) {
+        assert_carried("netstack", moved(ACCOUNT_NETSTACK, way), 1240);
+        assert_carried("wireguard", moved(ACCOUNT_WIREGUARD, way), 1240);
+        outer = moved(ACCOUNT_PATHS, way); /* some went through the relay, before there was a path */
+        outer.bytes += moved(ACCOUNT_RELAY, way).bytes;
+        outer.packets += moved(ACCOUNT_RELAY, way).packets;
+        assert_carried("paths and relay", outer, 1240);
+        assert_true(moved(ACCOUNT_CONTROL, way).bytes > 1000);
+        assert_true(moved(ACCOUNT_CONTROL, way).packets > 2);
+        /* Of relays only, here. */
+        assert_true(moved(ACCOUNT_TLS, way).bytes > moved(ACCOUNT_RELAY, way).bytes);
+        assert_true(moved(ACCOUNT_TLS, way).packets > 4);
+        assert_int_equal(moved(ACCOUNT_OTHER, way).bytes, 0);
+    }
+    in = moved(ACCOUNT_PROXY, ACCOUNT_IN);
+    out = moved(ACCOUNT_PROXY, ACCOUNT_OUT);
+    assert_int_equal(in.bytes, strlen(REQUEST));
+    assert_int_equal(out.bytes, c.got.len);
+    assert_int_equal(in.packets + out.packets, 0);
+    hang_up(&c);
+    web_free(server);
+    free(body);
 }
 
 static void a_port_of_a_node_that_is_not_there_resets(void **test)
@@ -178,6 +246,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_all, close_all)
     const struct CMUnitTest tests[] = {
         TEST(a_page_comes_from_its_server_through_the_tunnel_to_a_loopback_port),
+        TEST(a_long_answer_is_counted_by_every_part_that_carries_it),
         TEST(a_port_of_a_node_that_is_not_there_resets),
         TEST(the_same_service_keeps_its_port_and_another_gets_another),
         TEST(a_page_escapes_what_it_is_told),

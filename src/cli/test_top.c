@@ -33,12 +33,14 @@ static void sample(struct top_sample *out, time_ns at, int a_us, int b_us, int r
         "{\"name\":\"a\",\"state\":\"running\",\"bytesIn\":1000,\"bytesOut\":2000,\"requests\":{"
         "\"total\":%d},"
         "\"peers\":[{\"path\":\"direct\"},{\"path\":\"relay\"}],"
-        "\"cost\":{\"cpuMicroseconds\":{\"proxy\":%d,\"tls\":1},\"memoryBytesTotal\":1500}},"
+        "\"cost\":{\"cpuMicroseconds\":{\"proxy\":%d,\"tls\":1},\"memoryBytesTotal\":1500,"
+        "\"traffic\":{\"paths\":{\"bytesIn\":9,\"packetsIn\":3,\"packetsOut\":4}}}},"
         "{\"name\":\"b\",\"state\":\"needs "
         "login\",\"peers\":[],\"cost\":{\"cpuMicroseconds\":{\"control\":%d},\"memoryBytesTotal\":3000000}}],"
         "\"memory\":{\"residentBytes\":8000000,\"netmapBytes\":1000},"
         "\"shards\":[{\"cpuMicroseconds\":50000,\"wakeups\":300,\"cost\":{\"cpuMicroseconds\":{"
-        "\"other\":10},\"memoryBytesTotal\":500000}}]}",
+        "\"other\":10},\"memoryBytesTotal\":500000,\"traffic\":{\"paths\":{\"bytesIn\":700,\"bytesOut\":300,"
+        "\"packetsIn\":5,\"packetsOut\":188}}}}]}",
         requests, a_us, b_us);
     assert_int_equal(top_sample_read(out, span_from_str(json), at), 0);
 }
@@ -81,6 +83,16 @@ static const struct top_row *row_of(const struct top_sample *s, const char *name
         if (strcmp(s->rows[i].name, name) == 0)
             return &s->rows[i];
     return NULL;
+}
+
+static void datagrams_are_those_of_all_and_bytes_of_nobodys_are_shared(void **state)
+{
+    (void)state;
+    sample(&now, SEC, 1000000, 0, 500);
+    top_sample_rates(&now, NULL);
+    assert_true(now.datagram_rate == 2.0);
+    assert_true(row_of(&now, "(shared)")->in == 7.0);
+    assert_true(row_of(&now, "(shared)")->out == 3.0);
 }
 
 static void a_service_that_began_anew_counts_from_nothing(void **state)
@@ -204,6 +216,7 @@ int main(void)
         T(what_costs_most_comes_first),
         T(of_equal_cost_the_one_with_more_requests_comes_first),
         T(without_an_earlier_sample_the_rates_are_since_the_start),
+        T(datagrams_are_those_of_all_and_bytes_of_nobodys_are_shared),
         T(a_service_that_began_anew_counts_from_nothing),
         T(no_line_is_wider_than_the_terminal),
         T(eighty_columns_are_enough_for_every_column),

@@ -21,9 +21,9 @@ struct top_sample {
     size_t count, shards;
     time_ns at; /* when it was taken */
     double uptime;
-    uint64_t cpu_us, wakeups;
-    uint64_t resident; /* bytes of the process; 0: it did not say */
-    double cpu, wakeup_rate;
+    uint64_t cpu_us, wakeups, datagrams; /* since the start; datagrams: both ways */
+    uint64_t resident;                   /* bytes of the process; 0: it did not say */
+    double cpu, wakeup_rate, datagram_rate;
 };
 
 /* Column, key in a terminal. The first is what is meant when nothing is said. */

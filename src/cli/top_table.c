@@ -53,6 +53,21 @@ static uint64_t read_memory(const struct json *cost)
     return cost ? number(cost, "memoryBytesTotal") : 0;
 }
 
+/* Datagrams of all kinds. What no service asked for has no tunnel: its bytes are those of its datagrams. */
+static void read_datagrams(struct top_sample *out, struct top_row *shared, const struct json *cost)
+{
+    const struct json *traffic = cost ? json_member(cost, "traffic") : NULL;
+    const struct json *paths = traffic ? json_member(traffic, "paths") : NULL;
+
+    if (!paths)
+        return;
+    out->datagrams += number(paths, "packetsIn") + number(paths, "packetsOut");
+    if (shared) {
+        shared->bytes_in += number(paths, "bytesIn");
+        shared->bytes_out += number(paths, "bytesOut");
+    }
+}
+
 static void read_peers(struct top_row *row, const struct json *service)
 {
     const struct json *list = NULL;
@@ -99,6 +114,7 @@ static void read_shards(struct top_sample *out, const struct json *shards)
 
         read_cost(shared, json_member(shard, "cost"), &most);
         shared->memory += read_memory(json_member(shard, "cost"));
+        read_datagrams(out, shared, json_member(shard, "cost"));
         out->cpu_us += number(shard, "cpuMicroseconds");
         out->wakeups += number(shard, "wakeups");
     }
@@ -119,8 +135,10 @@ int top_sample_read(struct top_sample *out, struct span json, time_ns at)
         return -ENOMEM;
     memory = json_member(root, "memory");
     out->uptime = (double)number(root, "uptimeSeconds");
-    for (size_t i = 0; i < json_array_count(services); i++)
+    for (size_t i = 0; i < json_array_count(services); i++) {
         read_service(&out->rows[out->count++], json_array_at(services, i));
+        read_datagrams(out, NULL, json_member(json_array_at(services, i), "cost"));
+    }
     read_shards(out, shards);
     if (memory) {
         out->resident = number(memory, "residentBytes");
@@ -240,6 +258,7 @@ void top_sample_rates(struct top_sample *s, struct top_sample *before)
     }
     s->cpu = rate(s->cpu_us, before ? before->cpu_us : 0, seconds) / 1e6;
     s->wakeup_rate = rate(s->wakeups, before ? before->wakeups : 0, seconds);
+    s->datagram_rate = rate(s->datagrams, before ? before->datagrams : 0, seconds);
     top_sample_sort(s, TOP_BY_CPU);
 }
 
@@ -316,10 +335,11 @@ static int put_head(struct buf *out, const struct top_sample *s, bool since_star
         held += (double)s->rows[i].memory;
 
     snprintf(line, sizeof(line),
-             "%zu service%s on %zu shard%s, up %s, CPU %.2f %%, memory %s (below %s), %.1f wake-ups/s%s",
+             "%zu service%s on %zu shard%s, up %s, CPU %.2f %%, memory %s (below %s), %.1f wake-ups/s, %.0f "
+             "datagrams/s%s",
              s->count - 1, s->count == 2 ? "" : "s", s->shards, s->shards == 1 ? "" : "s",
              duration(s->uptime, up), s->cpu * 100, amount((double)s->resident, resident),
-             amount(held, named), s->wakeup_rate, since_start ? " (since start)" : "");
+             amount(held, named), s->wakeup_rate, s->datagram_rate, since_start ? " (since start)" : "");
     r = put_line(out, columns, line);
     snprintf(line, sizeof(line), "%-*s %6s %6s %7s %6s %6s %5s %-9s %-9s %s", (int)name, "NAME", "CPU %",
              "MEM", "REQ/S", "IN/S", "OUT/S", "PEERS", "PATH", "MOSTLY", "STATE");

@@ -44,7 +44,8 @@ static void fail_stream(struct fetch *f, time_ns now)
 static bool write_request(struct fetch *f, time_ns now)
 {
     while (f->request.len) {
-        ssize_t n = stream_write(f->stream, buf_span(&f->request));
+        ssize_t n =
+            account_moved(ACCOUNT_CONTROL, ACCOUNT_OUT, stream_write(f->stream, buf_span(&f->request)));
 
         if (n == -EAGAIN)
             return true;
@@ -81,7 +82,7 @@ static void read_answer(struct fetch *f, time_ns now)
     uint8_t bytes[READ_BYTES];
 
     for (;;) {
-        ssize_t n = stream_read(f->stream, bytes, sizeof(bytes));
+        ssize_t n = account_moved(ACCOUNT_CONTROL, ACCOUNT_IN, stream_read(f->stream, bytes, sizeof(bytes)));
 
         if (n == -EAGAIN)
             return;

@@ -41,6 +41,7 @@ static ssize_t refill(struct noise_stream *n)
     if (r)
         return err_trace(r);
     got = stream_read(n->below, room.data, MIN(room.len, NOISE_FRAME_BYTES_MAX - n->in.len));
+    account_moved(ACCOUNT_CONTROL, ACCOUNT_IN, got);
     if (got > 0)
         buf_commit(&n->in, (size_t)got);
     else
@@ -62,6 +63,7 @@ static ssize_t open_next(struct noise_stream *n)
         bytes = (struct mspan) { n->in.data + (n->in.len ? n->in.start : 0), n->in.len };
         r = n->in.len ? noise_open(&n->session, bytes, &used, &n->plain) : NOISE_E_MORE;
         if (r == 0) {
+            account_count(ACCOUNT_CONTROL, ACCOUNT_IN, 1, 0);
             n->opened = used;
             if (n->plain.len)
                 return 1;
@@ -105,6 +107,8 @@ static int flush(struct noise_stream *n)
     while (n->out.len) {
         ssize_t wrote = stream_write(n->below, buf_span(&n->out));
 
+        account_moved(ACCOUNT_CONTROL, ACCOUNT_OUT, wrote);
+
         if (wrote < 0)
             return (int)wrote;
         buf_consume(&n->out, (size_t)wrote);
@@ -126,6 +130,7 @@ static int seal_one(struct noise_stream *n, struct span plain)
     if (r)
         return broken(n, r);
     buf_commit(&n->out, plain.len + NOISE_OVERHEAD_BYTES);
+    account_count(ACCOUNT_CONTROL, ACCOUNT_OUT, 1, 0);
     return 0;
 }
 

@@ -5,7 +5,7 @@
 #include <time.h>
 
 const struct account_part_text account_part_texts[] = {
-#define X(name, label, text) { label, text },
+#define X(name, label, text, bytes, packets) { label, text, bytes, packets },
     ACCOUNT_PARTS(X)
 #undef X
 };
@@ -82,16 +82,24 @@ uint32_t account_open(uint32_t number)
     return number;
 }
 
+static void cell_add(struct account_cell *to, const struct account_cell *from)
+{
+    to->cycles += from->cycles;
+    to->wakeups += from->wakeups;
+    for (int way = 0; way < ACCOUNT_DIRECTION_COUNT; way++) {
+        to->traffic[way].packets += from->traffic[way].packets;
+        to->traffic[way].bytes += from->traffic[way].bytes;
+    }
+}
+
 void account_close(uint32_t number)
 {
     struct accounts *a = &accounts;
 
     if (!number || number >= a->count)
         return;
-    for (int i = 0; i < ACCOUNT_PART_COUNT; i++) {
-        a->nobody.parts[i].cycles += a->items[number].parts[i].cycles;
-        a->nobody.parts[i].wakeups += a->items[number].parts[i].wakeups;
-    }
+    for (int i = 0; i < ACCOUNT_PART_COUNT; i++)
+        cell_add(&a->nobody.parts[i], &a->items[number].parts[i]);
     a->items[number] = (struct account) { 0 };
 }
 
@@ -178,6 +186,7 @@ void account_cost_get(const struct account_reading *r, uint32_t number, enum acc
     if (!number && part == ACCOUNT_OTHER)
         out->cpu += r->missed;
     out->wakeups = cell->wakeups;
+    memcpy(out->traffic, cell->traffic, sizeof(out->traffic));
 }
 
 /* ---- memory --------------------------------------------------------------------------- */

@@ -1,6 +1,6 @@
 /* metrics/metrics.h - what the program costs, by node and by part, always counted
  *
- *     account_*      the thread's time and wake-ups, charged to (account, part) pairs
+ *     account_*      the thread's time, wake-ups, bytes and packets, charged to (account, part) pairs
  *     metrics_*      what is counted anywhere, as the text that Prometheus reads
  *
  * At any moment a thread charges one account (a node; 0 is nobody in particular) and one part of the program.
@@ -21,24 +21,32 @@
 
 #include "base/base.h"
 
+#include <sys/types.h>
+
 #if defined(__x86_64__)
 #include <x86intrin.h>
 #endif
 
 #define ACCOUNTS_MAX 65536 /* of one thread; what is beyond is charged to account 0 */
 
-#define ACCOUNT_PARTS(X)                                                        \
-    X(OTHER, "other", "the loop, the kernel's share of it, start and end")      \
-    X(CONTROL, "control", "the connection to the control server, netmaps")      \
-    X(RELAY, "relay", "connections to relays")                                  \
-    X(PATHS, "paths", "sockets, disco, STUN: finding and keeping direct paths") \
-    X(WIREGUARD, "wireguard", "handshakes, sealing and opening, sending")       \
-    X(NETSTACK, "netstack", "TCP/IP inside the tunnel")                         \
-    X(TLS, "tls", "TLS of services, upstreams, relays and control servers")     \
-    X(PROXY, "proxy", "requests and their upstream connections")
+/* Row: name, label, what its time goes to, what its bytes are, what its packets are (NULL: it has none). */
+#define ACCOUNT_PARTS(X)                                                                                     \
+    X(OTHER, "other", "the loop, the kernel's share of it, start and end", NULL, NULL)                       \
+    X(CONTROL, "control", "the connection to the control server, netmaps",                                   \
+      "on connections to control servers, inside TLS", "Noise records")                                      \
+    X(RELAY, "relay", "connections to relays", "on connections to relays, inside TLS",                       \
+      "packets for and from peers")                                                                          \
+    X(PATHS, "paths", "sockets, disco, STUN: finding and keeping direct paths", "of UDP datagrams",          \
+      "UDP datagrams")                                                                                       \
+    X(WIREGUARD, "wireguard", "handshakes, sealing and opening, sending", "of WireGuard's messages",         \
+      "WireGuard's messages, by whatever way")                                                               \
+    X(NETSTACK, "netstack", "TCP/IP inside the tunnel", "of IP packets", "IP packets inside the tunnels")    \
+    X(TLS, "tls", "TLS of services, upstreams, relays and control servers", "of TLS records", "TLS records") \
+    X(PROXY, "proxy", "requests and their upstream connections",                                             \
+      "HTTP with clients, inside TLS; heads and framing too", NULL)
 
 enum account_part {
-#define X(name, label, text) ACCOUNT_##name,
+#define X(name, label, text, bytes, packets) ACCOUNT_##name,
     ACCOUNT_PARTS(X)
 #undef X
         ACCOUNT_PART_COUNT
@@ -46,6 +54,7 @@ enum account_part {
 
 struct account_part_text {
     const char *label, *text;
+    const char *bytes, *packets; /* what is counted of them; NULL: it has none */
 };
 extern const struct account_part_text account_part_texts[ACCOUNT_PART_COUNT];
 
@@ -57,9 +66,16 @@ static inline account_charge account_charge_of(uint32_t account, enum account_pa
     return account << 8 | part;
 }
 
+enum account_direction { ACCOUNT_IN, ACCOUNT_OUT, ACCOUNT_DIRECTION_COUNT };
+
+struct account_traffic {
+    uint64_t packets, bytes;
+};
+
 struct account_cell {
     uint64_t cycles;
     uint64_t wakeups; /* times that the sleeping thread was woken for it */
+    struct account_traffic traffic[ACCOUNT_DIRECTION_COUNT];
 };
 
 struct account {
@@ -125,6 +141,26 @@ static inline account_charge account_switch_part(enum account_part part)
     return account_switch((accounts.charge & ~0xffu) | part);
 }
 
+/* What the present account's `part` received or sent: an addition in the cell beside the present one. */
+static inline void account_count(enum account_part part, enum account_direction direction, uint64_t packets,
+                                 uint64_t bytes)
+{
+    account_charge charge = accounts.charge;
+    struct account_cell *cell =
+        accounts.cell ? accounts.cell - (charge & 0xff) + part : account_cell_of((charge & ~0xffu) | part);
+
+    cell->traffic[direction].packets += packets;
+    cell->traffic[direction].bytes += bytes;
+}
+
+/* The result of a read or a write of a stream: counted if it moved bytes. Returns it. */
+static inline ssize_t account_moved(enum account_part part, enum account_direction direction, ssize_t n)
+{
+    if (n > 0)
+        account_count(part, direction, 0, (uint64_t)n);
+    return n;
+}
+
 /* For objects that keep who made them: the present account with this part. */
 static inline account_charge account_charge_here(enum account_part part)
 {
@@ -149,6 +185,7 @@ void account_awake(bool slept);      /* it has waited; slept: not only looked */
 struct account_cost {
     time_ns cpu;
     uint64_t wakeups;
+    struct account_traffic traffic[ACCOUNT_DIRECTION_COUNT];
 };
 
 struct account_reading {

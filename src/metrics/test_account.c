@@ -244,6 +244,67 @@ static void an_account_that_was_never_opened_is_nobodys(void **state)
                          account_cell_of(account_charge_of(0, ACCOUNT_TLS)));
 }
 
+static const struct account_traffic *traffic(uint32_t account, enum account_part part,
+                                             enum account_direction way)
+{
+    return &account_cell_of(account_charge_of(account, part))->traffic[way];
+}
+
+static void traffic_is_the_present_accounts_and_the_part_that_says_so(void **state)
+{
+    struct account_reading r;
+    struct account_cost cost;
+
+    (void)state;
+    account_switch(account_charge_of(1, ACCOUNT_PROXY));
+    account_count(ACCOUNT_TLS, ACCOUNT_OUT, 2, 300);
+    account_count(ACCOUNT_TLS, ACCOUNT_OUT, 1, 30);
+    account_switch(account_charge_of(2, ACCOUNT_OTHER));
+    account_count(ACCOUNT_PROXY, ACCOUNT_IN, 4, 50);
+    account_read(&r);
+    account_cost_get(&r, 1, ACCOUNT_TLS, &cost);
+    assert_int_equal(cost.traffic[ACCOUNT_OUT].packets, 3);
+    assert_int_equal(cost.traffic[ACCOUNT_OUT].bytes, 330);
+    assert_int_equal(cost.traffic[ACCOUNT_IN].bytes, 0);
+    account_cost_get(&r, 2, ACCOUNT_PROXY, &cost);
+    assert_int_equal(cost.traffic[ACCOUNT_IN].packets, 4);
+    assert_int_equal(cost.traffic[ACCOUNT_IN].bytes, 50);
+    assert_int_equal(traffic(1, ACCOUNT_PROXY, ACCOUNT_OUT)->bytes, 0);
+}
+
+/* Before the first turn, and between two turns, no cell is the present one. */
+static void traffic_is_counted_while_no_time_is_charged(void **state)
+{
+    (void)state;
+    account_switch(account_charge_of(2, ACCOUNT_RELAY));
+    account_asleep();
+    account_count(ACCOUNT_CONTROL, ACCOUNT_IN, 1, 20);
+    assert_int_equal(traffic(2, ACCOUNT_CONTROL, ACCOUNT_IN)->bytes, 20);
+}
+
+static void what_a_closed_account_moved_is_nobodys(void **state)
+{
+    (void)state;
+    account_switch(account_charge_of(1, ACCOUNT_RELAY));
+    account_count(ACCOUNT_RELAY, ACCOUNT_IN, 1, 20);
+    account_count(ACCOUNT_RELAY, ACCOUNT_OUT, 2, 40);
+    account_close(1);
+    assert_int_equal(traffic(1, ACCOUNT_RELAY, ACCOUNT_IN)->bytes, 0);
+    assert_int_equal(traffic(0, ACCOUNT_RELAY, ACCOUNT_IN)->bytes, 20);
+    assert_int_equal(traffic(0, ACCOUNT_RELAY, ACCOUNT_OUT)->packets, 2);
+}
+
+static void only_bytes_that_moved_are_counted(void **state)
+{
+    (void)state;
+    account_switch(account_charge_of(1, ACCOUNT_TLS));
+    assert_int_equal(account_moved(ACCOUNT_TLS, ACCOUNT_IN, -11), -11);
+    assert_int_equal(account_moved(ACCOUNT_TLS, ACCOUNT_IN, 0), 0);
+    assert_int_equal(account_moved(ACCOUNT_TLS, ACCOUNT_IN, 7), 7);
+    assert_int_equal(traffic(1, ACCOUNT_TLS, ACCOUNT_IN)->bytes, 7);
+    assert_int_equal(traffic(1, ACCOUNT_TLS, ACCOUNT_IN)->packets, 0);
+}
+
 static void a_block_takes_at_least_what_was_asked_for(void **state)
 {
     (void)state;
@@ -276,6 +337,10 @@ int main(void)
         T(wake_ups_of_a_closed_account_are_not_lost),
         T(what_a_closed_account_cost_is_not_lost),
         T(an_account_that_was_never_opened_is_nobodys),
+        T(traffic_is_the_present_accounts_and_the_part_that_says_so),
+        T(traffic_is_counted_while_no_time_is_charged),
+        T(what_a_closed_account_moved_is_nobodys),
+        T(only_bytes_that_moved_are_counted),
         T(a_block_takes_at_least_what_was_asked_for),
     };
 

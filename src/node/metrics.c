@@ -184,6 +184,11 @@ FAMILY(cpu, COUNTER, "manytails_cpu_seconds_total",
        "CPU time by service and part of the program; all add up to that of the shards' threads.")
 FAMILY(wakeups, COUNTER, "manytails_wakeups_total", "Times that a sleeping thread was woken, and for what.")
 
+FAMILY(traffic_bytes, COUNTER, "manytails_part_bytes_total",
+       "Bytes that a part of the program received and sent, headers of its own included, by service.")
+FAMILY(traffic_packets, COUNTER, "manytails_part_packets_total",
+       "Packets, datagrams, messages or records of these; parts that have none are not listed.")
+
 FAMILY(memory_held, GAUGE, "manytails_memory_bytes",
        "Heap that is held, by service and part of the program; without a name: what services share.")
 
@@ -199,6 +204,23 @@ static void put_memory(const struct account_memory *m, const char *name, unsigne
                 p, &memory_held,
                 METRICS_LABELS("service_name", name, "part", account_part_texts[part].label, "shard", shard),
                 m->bytes[part]);
+}
+
+static void put_traffic(const struct account_traffic *traffic, enum account_part part, const char *name,
+                        const char *shard, struct metrics_page *p)
+{
+    static const char *const ways[] = { [ACCOUNT_IN] = "in", [ACCOUNT_OUT] = "out" };
+    const struct account_part_text *text = &account_part_texts[part];
+
+    for (int way = 0; way < ACCOUNT_DIRECTION_COUNT; way++) {
+        const char *const *labels =
+            METRICS_LABELS("service_name", name, "part", text->label, "direction", ways[way], "shard", shard);
+
+        if (text->bytes)
+            metrics_put_u64(p, &traffic_bytes, labels, traffic[way].bytes);
+        if (text->packets)
+            metrics_put_u64(p, &traffic_packets, labels, traffic[way].packets);
+    }
 }
 
 static void put_cost(struct node_shard *s, uint32_t account, const char *name, struct metrics_page *p,
@@ -218,6 +240,7 @@ static void put_cost(struct node_shard *s, uint32_t account, const char *name, s
             continue;
         metrics_put(p, &cpu, "", labels, (double)cost.cpu / (double)SEC);
         metrics_put_u64(p, &wakeups, labels, cost.wakeups);
+        put_traffic(cost.traffic, (enum account_part)part, name, shard, p);
     }
 }
 

@@ -209,10 +209,12 @@ static bool has_node_key(const struct state_keys *keys)
     return !crypto_equal(&keys->node, &none, sizeof(none));
 }
 
-/* On disk now, or not: then the node goes on with the keys it has. */
+/* On disk now, or not: then the node goes on with the keys it has. The writer's letter is nobody's, but what
+ * follows from it, connections that stay included, is the node's. */
 static void on_keys_written(void *owner, int result)
 {
     struct node *n = owner;
+    account_charge was = account_switch(node_charge(n, ACCOUNT_CONTROL));
 
     if (!result)
         n->keys = n->fresh;
@@ -224,6 +226,7 @@ static void on_keys_written(void *owner, int result)
     else if (has_node_key(&n->keys))
         result = change_key(n, ev_now(n->shard->loop));
     control_client_keys_stored(n->control, result);
+    account_switch(was);
 }
 
 /* Persisted before it is used: a crash afterwards finds the key that the server knows. */
@@ -692,11 +695,14 @@ static void on_first_keys_written(void *owner, int result)
 {
     struct node *n = owner;
     char text[CONTROL_SENTENCE_BYTES];
+    account_charge was;
 
     if (!result) {
         n->first_keys = false;
+        was = account_switch(node_charge(n, ACCOUNT_CONTROL)); /* the writer's letter is nobody's */
         if (n->started && !n->stopping)
             control_client_start(n->control);
+        account_switch(was);
         return;
     }
     snprintf(text, sizeof(text), "the keys cannot be written to %s: %s; trying again", n->state_directory,

@@ -131,13 +131,18 @@ static void send_to_peer(struct node_shard *s, struct node_peer *p, struct span 
 static void wg_send(void *ctx, struct wireguard_node *node, struct wireguard_peer *peer,
                     const struct wireguard_source *reply_to, struct span message, enum wireguard_kind kind)
 {
+    struct node *n = wireguard_node_user(node);
+    account_charge was =
+        account_switch(node_charge(n, ACCOUNT_WIREGUARD)); /* what it answers may be nobody's yet */
     struct node_shard *s = ctx;
 
     (void)reply_to; /* the same as the source that is arriving, with less in it */
+    account_count(ACCOUNT_WIREGUARD, ACCOUNT_OUT, 1, message.len);
     if (peer)
         send_to_peer(s, wireguard_peer_user(peer), message, kind, ev_now(s->loop));
     else
-        reply(s, wireguard_node_user(node), message);
+        reply(s, n, message);
+    account_switch(was);
 }
 
 static struct wireguard_peer *wg_unknown_initiator(void *ctx, struct wireguard_node *node,

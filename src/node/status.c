@@ -176,7 +176,29 @@ static void put_memory(const struct account_memory *m, struct json_writer *w)
     json_put_u64(w, "memoryBytesTotal", account_memory_sum(m));
 }
 
-/* CPU in microseconds, wake-ups and memory, by part of the program. */
+static void put_traffic(const struct account_reading *r, uint32_t account, struct json_writer *w)
+{
+    json_object_begin(w, "traffic");
+    for (int part = 0; part < ACCOUNT_PART_COUNT; part++) {
+        const struct account_part_text *text = &account_part_texts[part];
+        struct account_cost cost;
+
+        if (!text->bytes)
+            continue;
+        account_cost_get(r, account, part, &cost);
+        json_object_begin(w, text->label);
+        json_put_u64(w, "bytesIn", cost.traffic[ACCOUNT_IN].bytes);
+        json_put_u64(w, "bytesOut", cost.traffic[ACCOUNT_OUT].bytes);
+        if (text->packets) {
+            json_put_u64(w, "packetsIn", cost.traffic[ACCOUNT_IN].packets);
+            json_put_u64(w, "packetsOut", cost.traffic[ACCOUNT_OUT].packets);
+        }
+        json_object_end(w);
+    }
+    json_object_end(w);
+}
+
+/* CPU in microseconds, wake-ups, traffic and memory, by part of the program. */
 static void put_cost(struct node_shard *s, uint32_t account, const struct account_memory *m,
                      struct json_writer *w, time_ns now)
 {
@@ -197,6 +219,7 @@ static void put_cost(struct node_shard *s, uint32_t account, const struct accoun
     json_object_end(w);
     json_put_u64(w, "cpuMicrosecondsTotal", (uint64_t)(cpu / USEC));
     json_put_u64(w, "wakeups", wakeups);
+    put_traffic(r, account, w);
     put_memory(m, w);
     json_object_end(w);
 }

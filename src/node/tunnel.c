@@ -99,7 +99,7 @@ void tunnel_deliver(struct node_peer *from, const struct mspan *packets, size_t 
     struct span accepted[BATCH_PACKETS];
     struct node *n = from->node;
     account_charge was = account_switch(node_charge(n, ACCOUNT_NETSTACK));
-    size_t taken = 0;
+    size_t taken = 0, bytes = 0;
 
     must(count <= BATCH_PACKETS);
     from->last_seen = now;
@@ -107,9 +107,11 @@ void tunnel_deliver(struct node_peer *from, const struct mspan *packets, size_t 
         n->packets_in++;
         n->bytes_in += packets[i].len;
         from->bytes_in += packets[i].len;
+        bytes += packets[i].len;
         if (admit(from, packets[i], now))
             accepted[taken++] = span_make(packets[i].data, packets[i].len);
     }
+    account_count(ACCOUNT_NETSTACK, ACCOUNT_IN, count, bytes);
     n->shard->counters.inner_in += taken;
     if (taken)
         netstack_input(n->shard->netstack, node_index(n), peer_token(from), accepted, taken, now);
@@ -131,17 +133,28 @@ static void run_deliver(struct run *run, time_ns now)
 
 static void run_add(struct run *run, struct node_peer *from, struct mspan packet, time_ns now)
 {
-    account_charge charge = node_charge(from->node, ACCOUNT_WIREGUARD);
-
-    /* From the socket they are nobody's until they are opened; what that took is this node's. */
-    if (accounts.charge != charge && accounts.charge >> 8 == 0)
-        account_claim(charge);
-    else
-        account_switch(charge);
     if (run->from != from || run->count == BATCH_PACKETS)
         run_deliver(run, now);
     run->from = from;
     run->packets[run->count++] = packet;
+}
+
+/* From the socket a message is nobody's until it is opened; what that took is this node's. */
+static void claim(const struct node *n)
+{
+    account_charge charge = node_charge(n, ACCOUNT_WIREGUARD);
+
+    if (accounts.charge != charge && accounts.charge >> 8 == 0)
+        account_claim(charge);
+    else
+        account_switch(charge);
+}
+
+/* Once, on the shard where it arrived. */
+static void count_datagram(const struct node_shard *s, const struct underlay_source *source, size_t bytes)
+{
+    if (!source->relayed && !s->arriving.hops)
+        account_count(ACCOUNT_PATHS, ACCOUNT_IN, 1, bytes);
 }
 
 void tunnel_receive(struct node_shard *s, struct underlay_node *hint, const struct mspan *datagrams,
@@ -160,14 +173,23 @@ void tunnel_receive(struct node_shard *s, struct underlay_node *hint, const stru
     s->arriving.source = source;
     s->arriving.hint = hint;
     for (size_t i = 0; i < count; i++) {
+        size_t bytes = datagrams[i].len;
         int r;
 
         s->arriving.datagram = (struct span) { datagrams[i].data, datagrams[i].len };
         r = wireguard_receive(s->wireguard, hint_node ? hint_node->wireguard : NULL, datagrams[i], &from, now,
                               &received);
-        if (r == WIREGUARD_E_OTHER_SHARD || r == WIREGUARD_E_NO_NODE)
+        if (r)
+            account_switch(was);
+        else
+            claim(wireguard_node_user(received.node));
+        count_datagram(s, source, bytes);
+        if (r == WIREGUARD_E_OTHER_SHARD || r == WIREGUARD_E_NO_NODE) {
             forward(s, s->arriving.datagram, source, r == WIREGUARD_E_NO_NODE);
-        else if (r == 0 && received.kind == WIREGUARD_RECEIVED_DATA)
+            continue;
+        }
+        account_count(ACCOUNT_WIREGUARD, ACCOUNT_IN, 1, bytes);
+        if (r == 0 && received.kind == WIREGUARD_RECEIVED_DATA)
             run_add(&run, wireguard_peer_user(received.peer), received.packet, now);
     }
     run_deliver(&run, now);
@@ -226,8 +248,10 @@ void tunnel_output(struct node_peer *p)
     ev_task_post(&s->flush);
 }
 
-static void count_sent(struct node_peer *p, size_t packets, size_t bytes)
+/* `bytes` of payload, `inner` of the packets. */
+static void count_sent(struct node_peer *p, size_t packets, size_t bytes, size_t inner)
 {
+    account_count(ACCOUNT_NETSTACK, ACCOUNT_OUT, packets, inner);
     p->node->packets_out += packets;
     p->node->bytes_out += bytes;
     p->bytes_out += bytes;
@@ -236,6 +260,7 @@ static void count_sent(struct node_peer *p, size_t packets, size_t bytes)
 
 static void send_datagrams(struct node_peer *p, struct span datagrams, size_t segment, time_ns now)
 {
+    account_count(ACCOUNT_WIREGUARD, ACCOUNT_OUT, (datagrams.len + segment - 1) / segment, datagrams.len);
     if (underlay_send(p->underlay, datagrams, segment, UNDERLAY_DATA, now))
         p->node->shard->counters.send_failed++;
 }
@@ -260,7 +285,8 @@ static void send_segment(struct node_peer *p, const struct netstack_segment *seg
         s->counters.send_failed++;
         return;
     }
-    count_sent(p, segment->count, segment->payload_bytes);
+    count_sent(p, segment->count, segment->payload_bytes,
+               (segment->count - 1) * segment->packet_bytes + batch.last_len);
     send_datagrams(
         p, span_make(s->send_slab, (segment->count - 1) * stride + wireguard_sealed_bytes(batch.last_len)),
         stride, now);
@@ -269,14 +295,16 @@ static void send_segment(struct node_peer *p, const struct netstack_segment *seg
 static void send_segment_local(struct node_peer *p, const struct netstack_segment *segment, time_ns now)
 {
     uint8_t packet[NETSTACK_MTU];
+    size_t inner = 0;
 
-    count_sent(p, segment->count, segment->payload_bytes);
     for (uint32_t i = 0; i < segment->count; i++) {
         struct mspan whole = { packet, netstack_segment_write(segment, i, packet, sizeof(packet)) };
 
+        inner += whole.len;
         masquerade_out(p, whole);
         send_local(p, whole, now);
     }
+    count_sent(p, segment->count, segment->payload_bytes, inner);
 }
 
 static bool can_seal(const struct node_peer *p, time_ns now)
@@ -368,6 +396,6 @@ void tunnel_send_packet(struct node_peer *p, struct span packet, time_ns now)
     }
     if (wireguard_seal(p->wireguard, (struct mspan) { room, sizeof(room) }, packet.len, now, &len))
         return; /* no key yet: whoever asked will ask again */
-    count_sent(p, 1, packet.len);
+    count_sent(p, 1, packet.len, packet.len);
     send_datagrams(p, span_make(room, len), len, now);
 }

@@ -9,7 +9,7 @@
 static enum flow read_head_bytes(struct exchange *x, struct span *in)
 {
     struct conn *c = x->conn;
-    ssize_t n = stream_read(c->stream, c->service->shard->in, READ_BYTES_SLOW);
+    ssize_t n = conn_read(c, c->service->shard->in, READ_BYTES_SLOW);
 
     if (n == -EAGAIN) {
         c->readable = false;
@@ -91,7 +91,7 @@ static enum flow take_body(struct gather *g, int *fault)
     }
     if (!c->readable)
         return FLOW_BLOCKED;
-    n = stream_read(c->stream, room, x->in.read_bytes);
+    n = conn_read(c, room, x->in.read_bytes);
     if (n == -EAGAIN) {
         c->readable = false;
         return FLOW_BLOCKED;

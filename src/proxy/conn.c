@@ -92,7 +92,7 @@ static void linger_step(struct conn *c, time_ns now)
     struct proxy_shard *shard = c->service->shard;
     ssize_t n = 0;
 
-    while (c->lingered < LINGER_BYTES_MAX && (n = stream_read(c->stream, shard->in, READ_BYTES)) > 0)
+    while (c->lingered < LINGER_BYTES_MAX && (n = conn_read(c, shard->in, READ_BYTES)) > 0)
         c->lingered += (uint32_t)n;
     if (n != -EAGAIN)
         conn_close(c, false, now);
@@ -152,7 +152,7 @@ static void take_step(struct conn *c, enum step step, time_ns now)
 static void idle_step(struct conn *c, time_ns now)
 {
     struct proxy_shard *shard = c->service->shard;
-    ssize_t n = c->read_ended ? 0 : stream_read(c->stream, shard->in, READ_BYTES);
+    ssize_t n = c->read_ended ? 0 : conn_read(c, shard->in, READ_BYTES);
 
     if (n == -EAGAIN) {
         c->readable = false;

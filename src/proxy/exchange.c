@@ -144,7 +144,7 @@ enum step exchange_watch_client(struct exchange *x, time_ns now)
     c->edge = false;
     if (c->read_ended || x->ahead.len >= AHEAD_READ_BYTES)
         return STEP_AGAIN;
-    n = stream_read(c->stream, c->service->shard->in, AHEAD_READ_BYTES);
+    n = conn_read(c, c->service->shard->in, AHEAD_READ_BYTES);
     if (n > 0)
         return buf_append(&x->ahead, span_make(c->service->shard->in, (size_t)n)) ? STEP_ABORT : STEP_AGAIN;
     if (n == -EAGAIN) {

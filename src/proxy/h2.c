@@ -169,7 +169,7 @@ static int flush(struct conn *c)
     struct span pending;
 
     while (c->writable && (pending = h2_server_pending(server)).len) {
-        ssize_t n = stream_write(c->stream, pending);
+        ssize_t n = conn_wrote(c, stream_write(c->stream, pending));
 
         if (n == -EAGAIN)
             c->writable = false;
@@ -192,7 +192,7 @@ static int take_bytes(struct conn *c, time_ns now)
 
         if (h2_server_pending(c->h2->server).len >= H2_SERVER_QUEUE_BYTES)
             return 0; /* it does not read our answers: its requests can wait */
-        n = stream_read(c->stream, shard->in, READ_BYTES);
+        n = conn_read(c, shard->in, READ_BYTES);
         if (n == -EAGAIN)
             c->readable = false;
         else if (n <= 0)

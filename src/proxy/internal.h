@@ -212,6 +212,18 @@ struct conn {
 /* Without stream, not counted. NULL: no memory. */
 struct conn *conn_new(struct proxy_service *service, const struct proxy_arrival *arrival);
 void conn_ready(struct conn *c);
+/* What a write to a client said, counted; it returns that. Streams of HTTP/2 are counted as frames, once. */
+static inline ssize_t conn_wrote(const struct conn *c, ssize_t n)
+{
+    return c->side ? n : account_moved(ACCOUNT_PROXY, ACCOUNT_OUT, n);
+}
+/* stream_read from the client, counted likewise. */
+static inline ssize_t conn_read(struct conn *c, void *out, size_t len)
+{
+    ssize_t n = stream_read(c->stream, out, len);
+
+    return c->side ? n : account_moved(ACCOUNT_PROXY, ACCOUNT_IN, n);
+}
 void conn_deadline(struct conn *c, time_ns at);
 /* Frees it, its exchange and its upstream at once. abort: the client must not take this for a proper end. */
 void conn_close(struct conn *c, bool abort, time_ns now);

@@ -45,6 +45,24 @@ static void statuses_are_counted_by_class_and_code(void **state)
     assert_int_equal(n->timing->auth.count, 0);
 }
 
+static void bytes_are_those_on_the_wire(void **state)
+{
+    (void)state;
+    uint64_t in = moved(ACCOUNT_IN), out = moved(ACCOUNT_OUT);
+
+    start();
+    says(CLIENT, "POST /x HTTP/1.1\r\nHost: web.test\r\nContent-Length: 9\r\n\r\n1234");
+    says(CLIENT, "56789");
+    says(UP(0), "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n");
+    says(CLIENT, "GET /x HTTP/1.1\r\nHost: web.test\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n");
+    says(UP(0), "HTTP/1.1 101 X\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n");
+    says(CLIENT, "up");
+    says(UP(0), "down");
+    assert_non_null(strstr(heard(CLIENT), "down"));
+    assert_int_equal(moved(ACCOUNT_IN) - in, stream_pair_written(CLIENT->pair, 0));
+    assert_int_equal(moved(ACCOUNT_OUT) - out, stream_pair_written(CLIENT->pair, 1));
+}
+
 static void answers_of_our_own_are_no_answers_of_the_upstream(void **state)
 {
     (void)state;
@@ -234,6 +252,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(statuses_are_counted_by_class_and_code),
+        T(bytes_are_those_on_the_wire),
         T(answers_of_our_own_are_no_answers_of_the_upstream),
         T(more_codes_than_rows_still_count_in_their_class),
         T(a_service_that_takes_the_place_of_another_goes_on_counting),

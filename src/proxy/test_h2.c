@@ -445,6 +445,20 @@ static void http2_is_counted_by_connections_requests_resets_and_reasons(void **s
     assert_int_equal(n->connections, 1);
 }
 
+static void bytes_are_frames_and_count_once(void **state)
+{
+    (void)state;
+    uint64_t in = moved(ACCOUNT_IN), out = moved(ACCOUNT_OUT);
+
+    connect_h2();
+    ask_with("POST", "/x", NULL, 0, span_from_str("a body"));
+    ask("GET", "/y");
+    up_says(0, OK);
+    up_says(1, OK);
+    assert_int_equal(moved(ACCOUNT_IN) - in, stream_pair_written(CLIENT->pair, 0));
+    assert_int_equal(moved(ACCOUNT_OUT) - out, stream_pair_written(CLIENT->pair, 1));
+}
+
 static void a_request_over_http1_is_none_of_http2(void **state)
 {
     (void)state;
@@ -832,6 +846,7 @@ int main(void)
         T(a_client_that_leaves_takes_all_its_requests_along),
         T(nonsense_ends_the_connection),
         T(http2_is_counted_by_connections_requests_resets_and_reasons),
+        T(bytes_are_frames_and_count_once),
         T(a_request_over_http1_is_none_of_http2),
         T(a_slow_reader_stops_its_own_upstream_and_nothing_else),
         T(a_slow_upstream_stops_its_own_client_stream_and_nothing_else),

@@ -198,6 +198,12 @@ static const char *heard(struct peer *p)
     return text;
 }
 
+/* What the proxy has moved to and from clients; all services of a test are of account 0. */
+static inline uint64_t moved(enum account_direction direction)
+{
+    return account_cell_of(account_charge_of(0, ACCOUNT_PROXY))->traffic[direction].bytes;
+}
+
 #define CLIENT (&clients[0])
 #define UP(i) (&upstreams[i])
 

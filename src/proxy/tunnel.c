@@ -19,7 +19,8 @@ static enum flow move_raw(struct exchange *x, bool to_client)
     if (!ahead && !*readable)
         return FLOW_BLOCKED;
     if (!ahead) {
-        n = stream_read(to_client ? x->up->stream : c->stream, c->service->shard->in, w->read_bytes);
+        n = to_client ? stream_read(x->up->stream, c->service->shard->in, w->read_bytes)
+                      : conn_read(c, c->service->shard->in, w->read_bytes);
         if (n == -EAGAIN) {
             *readable = false;
             return FLOW_BLOCKED;

@@ -55,6 +55,8 @@ enum flow way_write(struct exchange *x, bool to_client, struct span *parts, size
     while (count && !w->pending.len && *writable) {
         ssize_t n = stream_writev(s, parts, count);
 
+        if (to_client)
+            conn_wrote(x->conn, n);
         if (n == -EAGAIN)
             *writable = false;
         else if (n < 0)
@@ -80,6 +82,8 @@ enum flow way_flush(struct exchange *x, bool to_client)
     while (w->pending.len && *writable) {
         ssize_t n = stream_write(s, buf_span(&w->pending));
 
+        if (to_client)
+            conn_wrote(x->conn, n);
         if (n == -EAGAIN)
             *writable = false;
         else if (n < 0)

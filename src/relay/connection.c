@@ -185,11 +185,12 @@ static void flush(struct relay_connection *c, time_ns now)
     size_t count;
 
     while (c->stream && (count = derp_client_pending(c->derp, parts, COUNT_OF(parts)))) {
-        n = stream_writev(c->stream, parts, count);
+        n = account_moved(ACCOUNT_RELAY, ACCOUNT_OUT, stream_writev(c->stream, parts, count));
         if (n < 0)
             break;
         derp_client_sent(c->derp, (size_t)n);
     }
+    account_count(ACCOUNT_RELAY, ACCOUNT_OUT, counted->packets_out - packets, 0);
     c->node->counters.packets_out += counted->packets_out - packets;
     c->node->counters.bytes_out += counted->bytes_out - bytes;
     if (n < 0 && n != -EAGAIN)
@@ -261,6 +262,7 @@ static void on_derp(struct relay_connection *c, const struct derp_event *ev, tim
         on_ready(c, now);
         return;
     case DERP_PACKET:
+        account_count(ACCOUNT_RELAY, ACCOUNT_IN, 1, 0);
         n->counters.packets_in++;
         n->counters.bytes_in += ev->packet.len;
         routes_note(&n->routes, n->shard->hash_key, &ev->from, c->region);
@@ -329,6 +331,7 @@ static void read_all(struct relay_connection *c, time_ns now)
 
     c->read_on = false;
     while ((n = stream_read(c->stream, s->buffer, sizeof(s->buffer))) > 0) {
+        account_count(ACCOUNT_RELAY, ACCOUNT_IN, 0, (uint64_t)n);
         if (!take(c, (struct mspan) { s->buffer, (size_t)n }, now))
             return;
         taken += (size_t)n;

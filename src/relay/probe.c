@@ -55,14 +55,15 @@ static void ask(struct relay_probe *p, time_ns now)
                    "GET /derp/latency-check HTTP/1.1\r\nHost: %.255s\r\nConnection: close\r\n\r\n",
                    region->hosts[p->host].host_name);
     p->asked_at = ev_clock();
-    if (stream_write(p->stream, span_make(request, (size_t)len)) != len)
+    if (account_moved(ACCOUNT_RELAY, ACCOUNT_OUT, stream_write(p->stream, span_make(request, (size_t)len))) !=
+        len)
         next_host(p, now);
 }
 
 static void answered(struct relay_probe *p, time_ns now)
 {
     uint8_t head[ANSWER_BYTES];
-    ssize_t n = stream_read(p->stream, head, sizeof(head));
+    ssize_t n = account_moved(ACCOUNT_RELAY, ACCOUNT_IN, stream_read(p->stream, head, sizeof(head)));
 
     if (n == -EAGAIN)
         return;

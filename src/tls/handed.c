@@ -47,9 +47,10 @@ void tls_on_message(int write, int version, int type, const void *data, size_t l
 {
     struct tls_stream *t = tls_stream_of(ssl);
 
-    (void)write;
     (void)version;
     (void)arg;
+    if (type == SSL3_RT_HEADER)
+        account_count(ACCOUNT_TLS, write ? ACCOUNT_OUT : ACCOUNT_IN, 1, 0);
     if (t->capture && type == SSL3_RT_HANDSHAKE && len && *(const uint8_t *)data == SSL3_MT_KEY_UPDATE)
         t->capture->spoiled = true; /* the secrets are no longer these */
 }
@@ -266,7 +267,8 @@ static ssize_t read_held(struct tls_stream *t, void *out, size_t len)
             continue;
         if (buf_reserve(&h->in, RECORD_BYTES_MAX - h->in.len, &room))
             return -ENOMEM;
-        r = stream_read(t->below, room.data, RECORD_BYTES_MAX - h->in.len);
+        r = account_moved(ACCOUNT_TLS, ACCOUNT_IN,
+                          stream_read(t->below, room.data, RECORD_BYTES_MAX - h->in.len));
         if (r <= 0)
             return end_of_below(t, r);
         buf_commit(&h->in, (size_t)r);
@@ -295,7 +297,7 @@ ssize_t tls_handed_read(struct tls_stream *t, void *out, size_t len)
                 return n;
             continue;
         }
-        n = stream_read(t->below, fresh, sizeof(fresh));
+        n = account_moved(ACCOUNT_TLS, ACCOUNT_IN, stream_read(t->below, fresh, sizeof(fresh)));
         if (n <= 0)
             return end_of_below(t, n);
         done = open_into(t, span_make(fresh, (size_t)n), (struct mspan) { out, len }, &taken);

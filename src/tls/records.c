@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "crypto/crypto.h"
+#include "metrics/metrics.h"
 
 #define TAG_BYTES 16
 #define UPDATE_AFTER (1u << 23) /* records with one key; AES-GCM allows 2^24.5 (RFC 8446 5.5) */
@@ -212,6 +213,7 @@ int records_open(struct records *r, struct span record, uint8_t *out, uint8_t *t
     if (sealed.len < 1 + TAG_BYTES || !open_sealed(r, nonce, record.data, sealed, out))
         return RECORD_E_BAD;
     r->in.sequence++;
+    account_count(ACCOUNT_TLS, ACCOUNT_IN, 1, 0);
     len = sealed.len - TAG_BYTES;
     while (len && !out[len - 1]) /* padding */
         len--;
@@ -292,6 +294,7 @@ size_t records_seal(struct records *r, enum record_type type, struct span plain,
     make_nonce(&r->out, nonce);
     seal_text(r, nonce, out, plain, (uint8_t)type, out + RECORD_HEADER_BYTES);
     r->out.sequence++;
+    account_count(ACCOUNT_TLS, ACCOUNT_OUT, 1, 0);
     return RECORD_HEADER_BYTES + body;
 }
 

@@ -24,7 +24,7 @@ static void below_broke(struct tls_stream *t, ssize_t r)
 static bool flush_out(struct tls_stream *t)
 {
     while (t->out.len) {
-        ssize_t n = stream_write(t->below, buf_span(&t->out));
+        ssize_t n = account_moved(ACCOUNT_TLS, ACCOUNT_OUT, stream_write(t->below, buf_span(&t->out)));
 
         if (n == -EAGAIN)
             return true;
@@ -41,7 +41,7 @@ static bool flush_out(struct tls_stream *t)
 bool tls_put(struct tls_stream *t, struct span bytes)
 {
     while (bytes.len && !t->out.len) {
-        ssize_t n = stream_write(t->below, bytes);
+        ssize_t n = account_moved(ACCOUNT_TLS, ACCOUNT_OUT, stream_write(t->below, bytes));
 
         if (n == -EAGAIN)
             break;
@@ -78,6 +78,7 @@ static int bio_read(BIO *bio, char *out, int len)
     ssize_t n = t->beginning && t->spoke ? -EAGAIN : stream_read(t->below, out, (size_t)len);
 
     BIO_clear_retry_flags(bio);
+    account_moved(ACCOUNT_TLS, ACCOUNT_IN, n);
     if (n == -EAGAIN) {
         BIO_set_retry_read(bio);
         return -1;

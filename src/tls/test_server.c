@@ -322,6 +322,33 @@ static void every_split_position(void **state)
     }
 }
 
+/* Over two connections the second goes on without OpenSSL, once the first bytes came. */
+static void every_byte_on_the_wire_and_every_record_is_counted(void **state)
+{
+    (void)state;
+    static char text[3 * 16384];
+    struct account_traffic *t = account_cell_of(account_charge_of(0, ACCOUNT_TLS))->traffic;
+    struct account_traffic before[ACCOUNT_DIRECTION_COUNT];
+    struct echo e;
+
+    memset(text, 'a', sizeof(text));
+    memcpy(before, t, sizeof(before));
+    echo_open(&e, "one.example", NULL, NULL);
+    stream_pair_settle(e.pair, 0);
+    test_peer_write(&e.peer, SPAN_OF(text));
+    stream_pair_settle(e.pair, 0);
+    test_peer_write(&e.peer, SPAN_OF(text));
+    test_peer_end(&e.peer);
+    stream_pair_settle(e.pair, 0);
+    assert_int_equal(e.peer.received.len, 2 * sizeof(text));
+    assert_int_equal(t[ACCOUNT_OUT].bytes - before[ACCOUNT_OUT].bytes, stream_pair_written(e.pair, 0));
+    assert_int_equal(t[ACCOUNT_IN].bytes - before[ACCOUNT_IN].bytes, stream_pair_written(e.pair, 1));
+    /* Six full records of the client, a hello, a change of cipher, a Finished, and its close_notify. */
+    assert_int_equal(t[ACCOUNT_IN].packets - before[ACCOUNT_IN].packets, 10);
+    assert_true(t[ACCOUNT_OUT].packets - before[ACCOUNT_OUT].packets > 6);
+    echo_close(&e);
+}
+
 static void rubbish_is_refused_at_once(void **state)
 {
     (void)state;
@@ -376,6 +403,7 @@ int main(void)
         cmocka_unit_test(versions_below_1_2_are_refused),
         cmocka_unit_test(every_split_position),
         cmocka_unit_test(a_handshake_never_ends_before_its_owner_can_know),
+        cmocka_unit_test(every_byte_on_the_wire_and_every_record_is_counted),
         cmocka_unit_test(rubbish_is_refused_at_once),
         cmocka_unit_test(identities_tell_what_they_are),
     };

@@ -223,24 +223,36 @@ static bool open_message(struct arrival *a, struct span datagram, struct disco_m
     return r == 0;
 }
 
+static void message_received(const struct arrival *a, const struct disco_message *m)
+{
+    switch (m->type) {
+    case DISCO_PING:
+        ping_received(a, m);
+        break;
+    case DISCO_PONG:
+        pong_received(a, m);
+        break;
+    case DISCO_CALL_ME_MAYBE:
+        call_me_maybe_received(a, m);
+        break;
+    }
+}
+
 void talk_received(struct underlay *u, struct underlay_node *node, const struct underlay_source *source,
                    struct span datagram, time_ns now)
 {
     struct arrival a = { .u = u, .node = node, .source = source, .now = now };
+    account_charge was = accounts.charge;
     struct disco_message m;
+    bool opened;
 
     u->counters.disco_in++;
-    if (!open_message(&a, datagram, &m))
-        return;
-    switch (m.type) {
-    case DISCO_PING:
-        ping_received(&a, &m);
-        break;
-    case DISCO_PONG:
-        pong_received(&a, &m);
-        break;
-    case DISCO_CALL_ME_MAYBE:
-        call_me_maybe_received(&a, &m);
-        break;
-    }
+    opened = open_message(&a, datagram, &m);
+    if (a.node && !source->relayed)
+        account_claim(a.node->charge);
+    if (!source->relayed)
+        account_count(ACCOUNT_PATHS, ACCOUNT_IN, 1, datagram.len);
+    if (opened)
+        message_received(&a, &m);
+    account_switch(was);
 }

@@ -117,6 +117,12 @@ static void add_to_run(struct underlay *u, struct run *run, const struct ev_data
     run->datagrams[run->count++] = d->bytes;
 }
 
+/* Those of WireGuard and disco are counted where it turns out whose they are. */
+static void count_in(struct span datagram)
+{
+    account_count(ACCOUNT_PATHS, ACCOUNT_IN, 1, datagram.len);
+}
+
 static void on_datagrams(void *owner, struct ev_datagram *datagrams, size_t count, time_ns now)
 {
     struct underlay *u = owner;
@@ -138,13 +144,16 @@ static void on_datagrams(void *owner, struct ev_datagram *datagrams, size_t coun
             talk_received(u, NULL, &source, bytes, now);
             break;
         case DATAGRAM_STUN:
+            count_in(bytes);
             u->counters.stun_in++;
             measure_stun_received(u, bytes, now);
             break;
         case DATAGRAM_GENEVE:
+            count_in(bytes);
             u->counters.disco_ignored++;
             break;
         case DATAGRAM_SHORT:
+            count_in(bytes);
             u->counters.short_in++;
             break;
         }
@@ -182,8 +191,10 @@ int underlay_send_udp(struct underlay *u, const struct ip_port *to, struct span 
 {
     int r = ev_udp_send(u->udp, to, bytes, segment);
 
-    if (!r)
+    if (!r) {
+        account_count(ACCOUNT_PATHS, ACCOUNT_OUT, (bytes.len + segment - 1) / segment, bytes.len);
         return 0;
+    }
     u->counters.send_failed++;
     if (means_socket_is_broken(r))
         measure_rebind_wanted(u, ev_now(u->loop));

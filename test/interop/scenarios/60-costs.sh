@@ -2,6 +2,7 @@
 # The page for Prometheus is well formed and counts each request of each service once under tsnsrv's names and ours,
 # CPU of services and parts adds up to that of the threads, and `top` names the busy service first. The memory of
 # a service rises with a download that its client does not take, and falls with its end; HTTP/2 is counted apart.
+# Bytes and packets of each part are those that were fetched.
 
 # metrics [EXPRESSION...]: fetches the page and checks it.
 metrics() {
@@ -105,6 +106,55 @@ eventually "$LIMIT" metrics \
   "m['manytails_http2_resets_total{$secure}'] == 0" \
   "m['manytails_http2_given_up_total{$secure}'] == 0"
 expect jq -e '.http2.requests == 2 and .http2.connectionsTotal == 2 and .http2.givenUp.protocol == 0' <(status_of secure)
+
+step "a MiB is counted by every part that carries it, and by no other service"
+carried() { # SERVICE
+  status_of "$1" | jq -ce .cost.traffic
+}
+MIB=1048576
+# carries SERVICE BEFORE JQ_FILTER...: each holds for what was counted since; room for headers, handshakes, repeats.
+carries() {
+  local after filter
+  after=$(carried "$1")
+  for filter in "${@:3}"; do
+    jq -ne --argjson b "$2" --argjson a "$after" "
+      def grown: . as \$k | (\$a | getpath(\$k)) - (\$b | getpath(\$k));
+      def out(p): [p, \"bytesOut\"] | grown; def in(p): [p, \"bytesIn\"] | grown;
+      def sent(p): [p, \"packetsOut\"] | grown; def got(p): [p, \"packetsIn\"] | grown;
+      def about(x): . >= $MIB and . <= $MIB + x; $filter" >/dev/null || {
+      echo "$1: not so: $filter"
+      jq -n --argjson b "$2" --argjson a "$after" '{before: $b, after: $a}'
+      return 1
+    }
+  done
+}
+mib() { # URL [ARGUMENTS...]
+  fetch c1 "$1" -r 0-$((MIB - 1)) -o /dev/null "${@:2}"
+}
+before=$(carried busy)
+others=$(carried quiet)
+expect mib "http://$(ip4 busy)/100m"
+# 1,228 bytes of it in a packet of 1,280, that in a message of 1,312.
+eventually "$LIMIT" carries busy "$before" \
+  'out("proxy") | about(1000)' 'in("proxy") | . > 0 and . < 1000' \
+  'out("netstack") | about(100000)' 'sent("netstack") | . >= 850 and . <= 1100' 'got("netstack") > 10' \
+  'out("wireguard") | about(140000)' 'sent("wireguard") | . >= 850 and . <= 1100' 'in("wireguard") > 500' \
+  'out("paths") + out("relay") | about(200000)' 'sent("paths") + sent("relay") | . >= 850 and . <= 1200' \
+  'out("tls") - out("relay") < 100000' 'out("control") < 100000'
+expect carries quiet "$others" 'out("proxy") == 0' 'out("netstack") < 1000' 'out("wireguard") < 2000'
+before=$(carried secure)
+tls_mib() {
+  mib "https://derp.lab.test/100m" --resolve "derp.lab.test:443:$(ip4 secure)"
+}
+expect tls_mib
+eventually "$LIMIT" carries secure "$before" \
+  'out("proxy") | about(20000)' 'out("tls") - out("relay") | about(40000)' 'sent("tls") >= 64'
+expect metrics \
+  "m['manytails_part_bytes_total{$secure,part=\"tls\",direction=\"out\"}'] >= $MIB" \
+  "m['manytails_part_bytes_total{$busy,part=\"netstack\",direction=\"out\"}'] >= $MIB" \
+  "m['manytails_part_packets_total{$busy,part=\"netstack\",direction=\"out\"}'] >= 850" \
+  "m['manytails_part_packets_total{$busy,part=\"control\",direction=\"in\"}'] > 0" \
+  "m['manytails_part_bytes_total{service_name=\"\",part=\"paths\"}'] > 0"
 
 step "only where it was asked for"
 refute in_ns "$NS_SUT" curl -sS --fail --max-time 5 "http://$SUT_IP:9099/metrics"
