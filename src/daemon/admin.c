@@ -287,6 +287,11 @@ int admin_open(struct daemon *d)
     return 0;
 }
 
+uint64_t admin_clients_cut(const struct daemon *d)
+{
+    return d->admin ? d->admin->clients.cut : 0;
+}
+
 void admin_close(struct daemon *d)
 {
     if (!d->admin)

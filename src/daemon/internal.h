@@ -230,6 +230,7 @@ NODISCARD int admin_open(struct daemon *d);
 void admin_close(struct daemon *d);
 void admin_answer(struct daemon *d, size_t shard, uint64_t id, struct span json);
 void admin_changes_done(struct daemon *d); /* the last CHANGE was answered */
+uint64_t admin_clients_cut(const struct daemon *d);
 
 /* memory.c: the heap */
 void memory_configure(size_t threads); /* before there is a second thread */

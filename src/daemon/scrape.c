@@ -68,7 +68,10 @@ FAMILY(build, GAUGE, "manytails_build_info", "1; the version is in the label.")
 FAMILY(services, GAUGE, "manytails_services", "Services by how they are.")
 FAMILY(shards, GAUGE, "manytails_shards", "Threads that carry nodes.")
 FAMILY(scrapes, COUNTER, "manytails_scrapes_total", "Pages of metrics served before this one.")
-FAMILY(scrapes_cut, COUNTER, "manytails_scrapes_cut_total", "Clients of this page that were cut: too slow.")
+FAMILY(scrapes_cut, COUNTER, "manytails_scrapes_cut_total",
+       "Clients of this page that were cut: too many at once, too slow, or said too much.")
+FAMILY(admin_cut, COUNTER, "manytails_admin_clients_cut_total",
+       "Clients of the admin socket that were cut, for the same reasons.")
 FAMILY(process_cpu, COUNTER, "process_cpu_seconds_total", "User and system CPU time.")
 FAMILY(process_rss, GAUGE, "process_resident_memory_bytes", "Resident memory.")
 FAMILY(heap, GAUGE, "manytails_heap_bytes", "What the allocator has given out, and what it keeps for later.")
@@ -127,6 +130,7 @@ static void put_process(struct scrape *s, struct metrics_page *p)
     metrics_put_u64(p, &shards, NULL, d->shard_count);
     metrics_put_u64(p, &scrapes, NULL, s->served);
     metrics_put_u64(p, &scrapes_cut, NULL, s->clients.cut);
+    metrics_put_u64(p, &admin_cut, NULL, admin_clients_cut(d));
     if (getrusage(RUSAGE_SELF, &usage) == 0)
         metrics_put(p, &process_cpu, "", NULL,
                     (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +

@@ -348,6 +348,7 @@ static void sixteen_askers_are_served_and_the_next_is_turned_away(void **state)
     pthread_join(extra.thread, NULL);
     assert_true(extra.result < 0);
     buf_deinit(&extra.answer);
+    assert_int_equal(admin_clients_cut(&w->d), 1);
     for (uint64_t id = 1; id <= COUNT_OF(a); id++)
         for (size_t k = 0; k < WORLD_SHARDS; k++)
             admin_answer(&w->d, k, id, span_from_str("{}"));

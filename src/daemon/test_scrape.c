@@ -361,6 +361,30 @@ static void a_client_that_talks_on_is_cut(void **state)
     }
 }
 
+static void who_is_cut_at_the_admin_socket_is_on_the_page(void **state)
+{
+    char directory[] = "/tmp/test-scrape-XXXXXX", path[sizeof(directory) + 8];
+    int fds[DAEMON_ADMIN_CLIENTS_MAX + 2];
+
+    (void)state;
+    assert_non_null(mkdtemp(directory));
+    snprintf(path, sizeof(path), "%s/admin", directory);
+    w.d.socket_path = path;
+    assert_int_equal(admin_open(&w.d), 0);
+    for (size_t i = 0; i < COUNT_OF(fds); i++) {
+        assert_int_equal(ev_unix_connect(path, &fds[i]), 0);
+        turn();
+    }
+    ask("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    answer_for(0);
+    answer_for(1);
+    assert_non_null(strstr(hear(), "\nmanytails_admin_clients_cut_total 2\n"));
+    for (size_t i = 0; i < COUNT_OF(fds); i++)
+        ev_close(&fds[i]);
+    admin_close(&w.d);
+    assert_int_equal(rmdir(directory), 0);
+}
+
 static void a_port_that_is_taken_ends_the_start_if_it_was_asked_for(void **state)
 {
     struct daemon other = { .loop = w.d.loop };
@@ -399,6 +423,7 @@ int main(void)
         T(what_the_process_says_of_itself_is_so),
         T(a_client_that_ends_its_side_gets_its_answer),
         T(a_client_that_talks_on_is_cut),
+        T(who_is_cut_at_the_admin_socket_is_on_the_page),
         T(a_port_that_is_taken_ends_the_start_if_it_was_asked_for),
         T(no_address_means_no_listener),
     };

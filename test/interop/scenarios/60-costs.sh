@@ -156,6 +156,14 @@ expect metrics \
   "m['manytails_part_packets_total{$busy,part=\"control\",direction=\"in\"}'] > 0" \
   "m['manytails_part_bytes_total{service_name=\"\",part=\"paths\"}'] > 0"
 
+step "who is cut at the admin socket is counted"
+hold='import socket, sys
+held = [socket.socket(socket.AF_UNIX) for _ in range(20)]
+for s in held: s.connect(sys.argv[1])
+assert all(s.recv(1) == b"" for s in held[16:])'
+expect python3 -c "$hold" "$LAB_DIR/$SUT.sock"
+expect metrics "m['manytails_admin_clients_cut_total'] >= 4" "m['manytails_scrapes_cut_total'] == 0"
+
 step "only where it was asked for"
 refute in_ns "$NS_SUT" curl -sS --fail --max-time 5 "http://$SUT_IP:9099/metrics"
 expect test "$(in_ns "$NS_SUT" curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:9099/debug/pprof/)" = 404
