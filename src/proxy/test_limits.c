@@ -1,4 +1,5 @@
 /* Connections to the upstream: how many, who waits for one, how long the idle ones stay. */
+#define PEERS_MAX 1100 /* more than a shard keeps idle */
 #include "test_world.h"
 
 #define GET "GET /x HTTP/1.1\r\nHost: web.test\r\n\r\n"
@@ -243,6 +244,62 @@ static void what_a_burst_leaves_goes_before_the_others(void **state)
     assert_int_equal(proxy_shard_idle_upstreams(shard), 2);
 }
 
+static void say_later(struct peer *p, const char *text)
+{
+    assert_int_equal(buf_append_str(&p->says, text), 0);
+    peer_step(p);
+}
+
+/* One service has a connection that has been idle for longest, UP(0). Then another one, which may keep
+ * `idle_max`, has so many requests at once that all connections together are one more than a shard keeps.
+ * The other one's oldest is UP(1). Returns the first service. */
+static struct proxy_service *fill_the_shard(uint32_t idle_max)
+{
+    struct proxy_service_config c = default_config();
+    struct proxy_service *first;
+
+    start_with(&c);
+    first = service;
+    client_connects();
+    says(CLIENT, GET);
+    says(UP(0), OK);
+    c.idle_upstreams_max = idle_max;
+    start_with(&c);
+    service->backend.burst_timeout = MINUTE;
+    for (int i = 1; i <= PROXY_IDLE_UPSTREAMS_MAX; i++)
+        say_later(client_connects(), GET);
+    run();
+    assert_int_equal(dialled, PROXY_IDLE_UPSTREAMS_MAX + 1);
+    says(UP(1), OK);
+    for (int i = 2; i <= PROXY_IDLE_UPSTREAMS_MAX; i++)
+        say_later(UP(i), OK);
+    run();
+    assert_int_equal(proxy_shard_idle_upstreams(shard), PROXY_IDLE_UPSTREAMS_MAX);
+    return first;
+}
+
+static void at_the_bound_of_the_shard_a_burst_pays_for_itself(void **state)
+{
+    (void)state;
+    struct proxy_service *first = fill_the_shard(2);
+
+    assert_false(UP(0)->ended);
+    assert_true(UP(1)->ended);
+    assert_false(UP(2)->ended);
+    proxy_service_free(first);
+}
+
+static void at_the_bound_of_the_shard_the_longest_idle_one_goes_whosever_it_is(void **state)
+{
+    (void)state;
+    struct proxy_service *first = fill_the_shard(PROXY_IDLE_UPSTREAMS_MAX);
+
+    assert_true(UP(0)->ended);
+    assert_false(UP(1)->ended);
+    assert_false(UP(2)->ended);
+    proxy_service_free(first);
+}
+
 /* A TLS handshake that never ends counts as connecting. */
 static void an_upstream_that_does_not_connect_in_time_is_502(void **state)
 {
@@ -293,6 +350,8 @@ int main(void)
         T(idle_connections_go_after_their_time),
         T(a_burst_finds_the_connections_of_the_one_before),
         T(what_a_burst_leaves_goes_before_the_others),
+        T(at_the_bound_of_the_shard_a_burst_pays_for_itself),
+        T(at_the_bound_of_the_shard_the_longest_idle_one_goes_whosever_it_is),
         T(an_upstream_that_does_not_connect_in_time_is_502),
         T(a_plain_address_is_taken_for_http),
     };

@@ -9,7 +9,9 @@
 #include "check.h"
 #include "proxy/internal.h"
 
+#ifndef PEERS_MAX
 #define PEERS_MAX 8
+#endif
 
 struct peer {
     struct stream_pair *pair;
