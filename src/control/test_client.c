@@ -835,6 +835,42 @@ static void configuration_is_checked(void **state)
     control_client_free(c);
 }
 
+static size_t held(const struct node *n)
+{
+    struct account_memory m = { 0 };
+
+    control_client_memory(n->client, &m);
+    assert_int_equal(account_memory_sum(&m), m.bytes[ACCOUNT_CONTROL]);
+    return m.bytes[ACCOUNT_CONTROL];
+}
+
+/* No frame of the server is on its way: all buffers are given back. */
+static void memory_grows_by_a_connection_and_falls_with_it(void **state)
+{
+    (void)state;
+    struct node *a = start(0, "k"), *b;
+    size_t stopped, connected;
+
+    control_client_stop(a->client);
+    until(status_of(a).state == CONTROL_STOPPED);
+    stopped = held(a);
+    assert_in_range(stopped, sizeof(struct control_client), sizeof(struct control_client) + 1024);
+    control_client_start(a->client);
+    until(running(a) && w.updates == 1);
+    pass(50 * MSEC);
+    connected = held(a) - stopped;
+    /* Noise, TCP, HTTP/2 with one request open, and no buffer: nghttp2's part is the most of it. */
+    assert_in_range(connected, sizeof(struct noise_session) + 4096, sizeof(struct noise_session) + 16384);
+    b = start(1, "k"); /* as much as the first, and that one no more than before */
+    until(running(b) && w.updates == 2);
+    pass(50 * MSEC);
+    assert_in_range(held(a), stopped + connected - 256, stopped + connected + 256);
+    assert_in_range(held(b), stopped + connected - 256, stopped + connected + 256);
+    control_client_stop(a->client);
+    until(status_of(a).state == CONTROL_STOPPED);
+    assert_in_range(held(a), stopped, stopped + 256);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -868,6 +904,7 @@ int main(void)
         T(works_without_early_payload_too),
         T(unreachable_server_is_said_in_words),
         T(configuration_is_checked),
+        T(memory_grows_by_a_connection_and_falls_with_it),
     };
 
     must(!crypto_init());

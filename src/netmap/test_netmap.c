@@ -844,6 +844,55 @@ static void reference_sees_the_same(void **state)
 
 #define WITH(test) cmocka_unit_test_setup_teardown(test, begin, end)
 
+/* A map with so many peers. */
+static void see_peers(struct netmap *n, unsigned count)
+{
+    struct buf text;
+
+    buf_init(&text, 1 << 20);
+    assert_int_equal(buf_append_str(&text, "{\"Node\":{\"ID\":1,\"Name\":\"a.test.\"},\"Peers\":["), 0);
+    for (unsigned i = 0; i < count; i++)
+        assert_int_equal(buf_printf(&text,
+                                    "%s{\"ID\":%u,\"Name\":\"p%u.test.\",\"Key\":\"nodekey:%064x\","
+                                    "\"Addresses\":[\"100.64.%u.%u/32\"]}",
+                                    i ? "," : "", i + 10, i, i + 1, i / 250, i % 250 + 1),
+                         0);
+    assert_int_equal(buf_append(&text, span_make("]}", 3)), 0);
+    assert_int_equal(apply_to(n, (const char *)buf_span(&text).data, true, NOW), 0);
+    assert_int_equal(netmap_peer_count(n), count);
+    netmap_changes_release(&changes);
+    buf_deinit(&text);
+}
+
+static void memory_grows_by_a_reference_for_the_node_and_by_an_object_for_all(void **state)
+{
+    (void)state;
+    enum { FEW = 10, MANY = 1010 };
+    struct netmap_store_stats few, many, shared;
+    struct netmap *other;
+    size_t before;
+
+    see_peers(map, FEW);
+    before = netmap_memory(map);
+    netmap_store_stats(store, &few);
+    see_peers(map, MANY);
+    netmap_store_stats(store, &many);
+    /* Its list has room for as many again at most. */
+    assert_in_range(netmap_memory(map) - before, (MANY - FEW) * NETMAP_REF_BYTES,
+                    2 * MANY * NETMAP_REF_BYTES);
+    assert_in_range(many.peer_bytes - few.peer_bytes, (MANY - FEW) * sizeof(struct netmap_peer),
+                    (MANY - FEW) * (sizeof(struct netmap_peer) + 600)); /* places in tables, texts */
+    assert_int_equal(netmap_new(&other, store), 0);
+    see_peers(other, MANY);
+    netmap_store_stats(store, &shared);
+    assert_int_equal(shared.peer_bytes, many.peer_bytes);
+    assert_in_range(netmap_memory(other), MANY * NETMAP_REF_BYTES, netmap_memory(map) + 64);
+    netmap_free(other);
+    see_peers(map, FEW);
+    netmap_store_stats(store, &shared);
+    assert_int_equal(shared.peer_bytes, few.peer_bytes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -879,6 +928,7 @@ int main(void)
         WITH(damage_is_noticed),
         WITH(stream_of_headscale),
         WITH(reference_sees_the_same),
+        WITH(memory_grows_by_a_reference_for_the_node_and_by_an_object_for_all),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -702,6 +702,60 @@ static void the_oldest_route_goes(void **state)
     routes_deinit(&r);
 }
 
+/* Between `least` and that with what the allocator adds to each of so many blocks. */
+#define assert_heap(bytes, least, blocks) assert_in_range(bytes, least, (least) + (blocks) * (size_t)32)
+
+static size_t held(const struct person *p)
+{
+    struct account_memory m = { 0 };
+
+    relay_node_memory(p->node, &m);
+    assert_int_equal(account_memory_sum(&m), m.bytes[ACCOUNT_RELAY]);
+    return m.bytes[ACCOUNT_RELAY];
+}
+
+/* What one connection holds besides packets, before it dials. */
+static size_t connection_least(void)
+{
+    static const struct secret_key secret = { { 1 } };
+    struct derp_config config = { .host = "", .node_key = &secret };
+    struct derp_client *c;
+    size_t bytes;
+
+    assert_int_equal(derp_client_new(&c, &config, 0), 0);
+    bytes = derp_client_memory(c);
+    derp_client_free(c);
+    return bytes + sizeof(struct relay_connection);
+}
+
+static void memory_grows_by_a_connection_and_by_what_waits_for_it(void **state)
+{
+    enum { PACKETS = 20, BYTES = 1000 };
+    const size_t frame = DERP_HEADER_BYTES + KEY_BYTES + BYTES + 2 * sizeof(void *);
+    const size_t stream = 512, route = 128;
+    struct world *w = *state;
+    static char text[BYTES + 1];
+    size_t before, dialing;
+
+    memset(text, 'a', BYTES);
+    both_at_home(w, 901, 902);
+    before = held(&w->alice);
+    w->two.silent = true; /* packets wait: it never says that it is a relay */
+    say(w, &w->alice, &w->bob, 902, "x");
+    TURN_UNTIL(w, connection_of(&w->alice, 902)->stream);
+    dialing = held(&w->alice);
+    assert_in_range(dialing - before, connection_least(), connection_least() + stream + 1024); /* the dial */
+    for (int i = 0; i < PACKETS; i++)
+        say(w, &w->alice, &w->bob, 902, text);
+    assert_heap(held(&w->alice) - dialing, PACKETS * frame, PACKETS);
+    w->two.silent = false;
+    connection_redial(connection_of(&w->alice, 902), now_of(w));
+    TURN_UNTIL(w, w->bob.received == PACKETS + 1);
+    TURN_UNTIL(w, held(&w->alice) <= before + connection_least() + stream + route);
+    connection_free(connection_of(&w->alice, 902), now_of(w));
+    assert_in_range(held(&w->alice), before - route, before + route);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -721,6 +775,8 @@ int main(void)
         cmocka_unit_test(the_pace_is_kept),
         cmocka_unit_test(two_hundred_nodes_dial_at_once_and_a_thousand_within_ten_seconds),
         cmocka_unit_test(the_oldest_route_goes),
+        cmocka_unit_test_setup_teardown(memory_grows_by_a_connection_and_by_what_waits_for_it, setup,
+                                        teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

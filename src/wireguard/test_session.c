@@ -653,6 +653,37 @@ static void a_key_change_costs_an_idle_peer_nothing(void **state)
     sim_free(sim);
 }
 
+/* Between `least` and that with what the allocator adds to each of so many blocks. */
+#define assert_heap(bytes, least, blocks) assert_in_range(bytes, least, (least) + (blocks) * (size_t)32)
+
+static void memory_grows_by_a_session_and_a_window_and_falls_with_them(void **state)
+{
+    (void)state;
+    const size_t session = sizeof(struct active) + sizeof(struct keypair);
+    struct sim *sim = sim_new(77);
+    size_t idle = wireguard_peer_memory(sim->b.peer);
+
+    assert_heap(idle, sizeof(struct wireguard_peer), 1);
+    sim_send(&sim->a);
+    sim_run(sim, 1 * SEC);
+    assert_heap(wireguard_peer_memory(sim->a.peer) - idle, session, 2);
+    assert_heap(wireguard_peer_memory(sim->b.peer) - idle, session, 2);
+    for (int i = 0; i < 100; i++) /* more than fit without a window */
+        sim_send(&sim->a);
+    sim_run(sim, 1 * SEC);
+    assert_heap(wireguard_peer_memory(sim->a.peer) - idle, session, 2); /* it has received nothing */
+    assert_heap(wireguard_peer_memory(sim->b.peer) - idle, session + REPLAY_RING_WORDS * sizeof(uint64_t), 3);
+    for (int i = 0; i < 130; i++) { /* a new key, and the old one beside it */
+        sim_send(&sim->a);
+        sim_run(sim, 1 * SEC);
+    }
+    assert_heap(wireguard_peer_memory(sim->a.peer) - idle, session + sizeof(struct keypair), 3);
+    sim_run(sim, 541 * SEC);
+    assert_int_equal(wireguard_peer_memory(sim->a.peer), idle);
+    assert_int_equal(wireguard_peer_memory(sim->b.peer), idle);
+    sim_free(sim);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -684,6 +715,7 @@ int main(void)
         cmocka_unit_test(a_handshake_under_way_is_begun_anew_with_the_new_key),
         cmocka_unit_test(the_hurry_ends_and_an_unknown_key_is_given_up_as_ever),
         cmocka_unit_test(a_key_change_costs_an_idle_peer_nothing),
+        cmocka_unit_test(memory_grows_by_a_session_and_a_window_and_falls_with_them),
     };
 
     if (crypto_init())
