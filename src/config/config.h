@@ -78,9 +78,10 @@ struct config_service {
     bool verbose;
     char *fault; /* why it cannot start although the others can: a secret that cannot be read; NULL: it can */
     /* Below: nothing that a user writes. */
+    size_t headers_own;          /* of upstream_headers; those of the files stand behind them */
     struct config_place place;   /* of the service in its file */
     bool listed;                 /* by a -service flag */
-    struct config_place *places; /* of each option; only while loading */
+    struct config_place *places; /* of each option; only while loading, and with a fault */
 };
 
 struct config_fault;
@@ -142,6 +143,10 @@ enum config_mode {
 };
 NODISCARD int config_load_mode(struct config *out, int argc, char *const *argv, unsigned mode);
 void config_free(struct config *c); /* wipes secrets */
+
+/* The secrets of a service with a fault are read anew: then it has none, or says what is wrong now. Nobody
+ * else may look at that service meanwhile. 0, or -ENOMEM with the fault kept. */
+NODISCARD int config_secrets_again(struct config *c, size_t service);
 
 /* ---- what a reload has to do ------------------------------------------------------- */
 

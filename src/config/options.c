@@ -445,6 +445,8 @@ struct config_place place_of_process(const struct config *c, const void *field)
 void places_free(struct config *c)
 {
     for (size_t i = 0; i < c->service_count; i++) {
+        if (c->services[i].fault)
+            continue;
         free(c->services[i].places);
         c->services[i].places = NULL;
     }

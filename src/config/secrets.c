@@ -379,21 +379,50 @@ static int auth_key(struct config *c, struct config_service *s, const char *comm
     return s->auth_key && control_oauth_is(s->auth_key) ? oauth_secret(c, s) : 0;
 }
 
+static int read_service(struct config *c, struct config_service *s)
+{
+    int r = 0;
+
+    resolve_credentials(c, s);
+    s->headers_own = s->upstream_headers.count;
+    for (size_t i = 0; !r && i < s->upstream_header_files.count; i++)
+        r = read_header(c, s, &s->upstream_header_files.items[i]);
+    return r ? r : auth_key(c, s, config_variable(CONFIG_VARIABLE_AUTH_KEY));
+}
+
 int secrets_read(struct config *c)
 {
-    const char *common = config_variable(CONFIG_VARIABLE_AUTH_KEY);
-
     for (size_t i = 0; i < c->service_count; i++) {
-        struct config_service *s = &c->services[i];
-        int r = 0;
+        int r = read_service(c, &c->services[i]);
 
-        resolve_credentials(c, s);
-        for (size_t k = 0; !r && k < s->upstream_header_files.count; k++)
-            r = read_header(c, s, &s->upstream_header_files.items[k]);
-        if (!r)
-            r = auth_key(c, s, common);
         if (r)
             return r;
     }
     return 0;
+}
+
+/* ---- a second attempt ------------------------------------------------------------------------------- */
+
+int config_secrets_again(struct config *c, size_t service)
+{
+    struct config_service *s = &c->services[service];
+    size_t noticed = c->notices.len;
+    char *before = s->fault;
+    int r;
+
+    if (!before)
+        return 0;
+    s->fault = NULL;
+    while (s->upstream_headers.count > s->headers_own)
+        wipe_text(&s->upstream_headers.items[--s->upstream_headers.count]);
+    wipe_text(&s->auth_key);
+    r = read_service(c, s);
+    c->notices.len = noticed; /* they are for the log of a start; whoever asks has the fault */
+    if (r && !s->fault) {
+        s->fault = before;
+        return r;
+    }
+    free(before);
+    places_free(c);
+    return r;
 }

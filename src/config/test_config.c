@@ -338,6 +338,52 @@ static void a_key_is_read_again_as_it_was_read_first(void **state)
     assert_int_equal(rmdir(folder), 0);
 }
 
+static void secrets_that_could_not_be_read_are_read_again_until_they_can(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/test-config-XXXXXX", web[400];
+    const struct config_service *s;
+    struct config c;
+    size_t noticed;
+
+    assert_non_null(mkdtemp(folder));
+    snprintf(
+        web, sizeof(web),
+        "name=web,upstream=http://a,plaintext=1,stateDir=%s/web,authkeyPath=%s/key,upstreamHeader=X-Own: 1,"
+        "upstreamHeaderFile=X-One: %s/one,upstreamHeaderFile=X-Two: %s/two",
+        folder, folder, folder, folder);
+    put_file(folder, "one", "first\n");
+    assert_int_equal(LOAD(&c, "-service", "name=git,upstream=http://b,plaintext=1", "-service", web), 0);
+    s = &c.services[1];
+    noticed = c.notices.len;
+    assert_non_null(strstr(s->fault, "/two: No such file"));
+    put_file(folder, "two", "second\n");
+    put_file(folder, "one", "changed\n");
+    assert_int_equal(config_secrets_again(&c, 1), 0);
+    assert_non_null(strstr(s->fault, "/key\": No such file"));
+    assert_null(s->auth_key);
+    put_file(folder, "key", "tskey-1\n");
+    assert_int_equal(config_secrets_again(&c, 1), 0);
+    assert_null(s->fault);
+    assert_string_equal(s->auth_key, "tskey-1");
+    assert_int_equal(s->upstream_headers.count, 3); /* each once, as the files are now */
+    assert_string_equal(s->upstream_headers.items[0], "X-Own: 1");
+    assert_string_equal(s->upstream_headers.items[1], "X-One: changed");
+    assert_string_equal(s->upstream_headers.items[2], "X-Two: second");
+    assert_int_equal(c.notices.len, noticed);
+    put_file(folder, "key", "tskey-2\n"); /* without a fault nothing is read */
+    assert_int_equal(config_secrets_again(&c, 1), 0);
+    assert_string_equal(s->auth_key, "tskey-1");
+    config_free(&c);
+    for (const char *const *name = (const char *const[]) { "key", "one", "two", NULL }; *name; name++) {
+        char path[64];
+
+        snprintf(path, sizeof(path), "%s/%s", folder, *name);
+        assert_int_equal(unlink(path), 0);
+    }
+    assert_int_equal(rmdir(folder), 0);
+}
+
 /* Otherwise the second attempt would ask another service than the first. */
 static void an_oauth_secret_is_completed_again_as_it_was_first(void **state)
 {
@@ -378,6 +424,8 @@ int main(void)
                                clean_environment),
         cmocka_unit_test_setup(a_variable_is_the_first_of_its_names_that_is_not_empty, clean_environment),
         cmocka_unit_test_setup(a_key_is_read_again_as_it_was_read_first, clean_environment),
+        cmocka_unit_test_setup(secrets_that_could_not_be_read_are_read_again_until_they_can,
+                               clean_environment),
         cmocka_unit_test_setup(an_oauth_secret_is_completed_again_as_it_was_first, clean_environment),
         cmocka_unit_test_setup(an_identity_in_the_base_folder_stays_with_the_service_it_belongs_to,
                                clean_environment),

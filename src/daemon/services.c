@@ -162,10 +162,26 @@ static void service_start(struct daemon_service *s)
     post(s, LETTER_START, 0);
 }
 
+/* A secret that could not be read may be there by now. No shard looks at a service that has no node. */
+static void read_secrets_again(struct daemon_service *s)
+{
+    struct config *c = &s->daemon->loaded->config;
+
+    if (!s->config->fault)
+        return;
+    if (config_secrets_again(c, (size_t)(s->config - c->services)))
+        log_warn(s->name, "no memory to read its secrets again");
+    else if (!s->config->fault)
+        log_info(s->name, "its secrets can be read now");
+}
+
 static void on_retry(struct ev_timer *t, time_ns now)
 {
+    struct daemon_service *s = CONTAINER_OF(t, struct daemon_service, retry);
+
     (void)now;
-    service_start(CONTAINER_OF(t, struct daemon_service, retry));
+    read_secrets_again(s);
+    service_start(s);
 }
 
 static void service_leave(struct daemon_service *s)

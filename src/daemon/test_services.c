@@ -194,6 +194,36 @@ static void a_service_without_a_node_is_tried_again_and_at_once_after_a_reload(v
     assert_false(ev_timer_running(&service_named(&w->d, "web")->retry));
 }
 
+static void a_secret_that_could_not_be_read_is_read_anew_at_the_next_attempt(void **state)
+{
+    struct world *w = *state;
+    char spec[200], path[100];
+    struct daemon_service *s;
+    handle web;
+    FILE *f;
+
+    snprintf(path, sizeof(path), "%s/key", w->directory);
+    snprintf(spec, sizeof(spec), WEB ",authkeyPath=%s", path);
+    APPLY(w, spec, GIT);
+    web = world_expect(w, LETTER_START, "web");
+    world_expect(w, LETTER_START, "git");
+    s = service_named(&w->d, "web");
+    assert_non_null(s->config->fault);
+    world_say(w, LETTER_REFUSED, web, NODE_FAILED, s->config->fault);
+    world_expect_silence(w);
+    f = fopen(path, "w");
+    assert_non_null(f);
+    assert_true(fputs("tskey-late\n", f) >= 0);
+    fclose(f);
+    ev_timer_set(&s->retry, ev_now(w->d.loop));
+    while (ev_timer_running(&s->retry))
+        assert_int_equal(ev_loop_turn(w->d.loop, MSEC), 0);
+    world_expect(w, LETTER_START, "web");
+    assert_null(s->config->fault);
+    assert_string_equal(s->config->auth_key, "tskey-late");
+    assert_int_equal(unlink(path), 0);
+}
+
 /* REFUSED and STOP cross: the STOP is answered, and that is the end. */
 static void a_refused_service_that_was_told_to_stop_ends_once(void **state)
 {
@@ -360,6 +390,7 @@ int main(void)
         TEST(a_service_that_comes_back_while_it_leaves_starts_anew),
         TEST(a_service_waits_for_the_folder_that_another_one_still_has),
         TEST(a_service_without_a_node_is_tried_again_and_at_once_after_a_reload),
+        TEST(a_secret_that_could_not_be_read_is_read_anew_at_the_next_attempt),
         TEST(a_refused_service_that_was_told_to_stop_ends_once),
         TEST(the_end_waits_for_every_service_and_starts_none),
         TEST(a_second_word_ends_those_that_have_not_stopped),
