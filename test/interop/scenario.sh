@@ -386,6 +386,70 @@ test_key() {
   test_node "$1" | jq -er .Key
 }
 
+# --- an OAuth service ------------------------------------------------------------
+
+# oauth_service: makes auth keys of headscale for tag:svc, at https://CORE_IP:8099.
+oauth_service() {
+  local uid
+  uid=$(hs users list -o json | jq -r '.[0].id')
+  spawn oauth "$NS_CORE" "$INTEROP_DIR/oauth-service" "$CORE_IP" 8099 "$LAB_DIR/certs/derp.lab.test.crt" \
+    "$LAB_DIR/certs/derp.lab.test.key" "$SCENARIO_DIR/calls" "$INTEROP_DIR/control-up" hs preauthkeys create \
+    -u "$uid" --tags tag:svc -e 1h -o json
+}
+
+# calls_are TOKENS KEYS: it was asked for these, and for nothing else.
+calls_are() {
+  local calls=$SCENARIO_DIR/calls
+  touch "$calls"
+  same "$1 $2 $(($1 + $2))" "$(grep -cx token "$calls") $(grep -cx key "$calls") $(wc -l <"$calls")" "tokens, keys, all"
+}
+
+# secret NAME TEXT: the path of a file with it.
+secret() {
+  echo "$2" >"$SCENARIO_DIR/$1"
+  echo "$SCENARIO_DIR/$1"
+}
+
+# --- a network that only a proxy leads out of -----------------------------------
+
+# behind_proxy: from the system under test nothing but an HTTP proxy with a
+# password can be reached, and no name is known. In PROXY what HTTPS_PROXY takes.
+behind_proxy() {
+  local hosts=/etc/netns/$NS_SUT/hosts
+  cat >"$SCENARIO_DIR/tinyproxy.conf" <<CONF
+Port 8888
+Listen $CORE_IP
+BasicAuth someone pa55word
+LogLevel Connect
+CONF
+  proxy_up
+  cp "$hosts" "$SCENARIO_DIR/hosts"
+  echo "127.0.0.1 localhost" >"$hosts"
+  in_ns "$NS_SUT" nft -f - <<NFT
+table inet wall {
+  chain output {
+    type filter hook output priority 0;
+    oifname "lo" accept
+    ip daddr $CORE_IP tcp dport 8888 accept
+    reject
+  }
+}
+NFT
+  PROXY=http://someone:pa55word@$CORE_IP:8888
+}
+
+# proxy_up: the proxy, anew when it runs, as its configuration is now.
+proxy_up() {
+  spawn tinyproxy "$NS_CORE" tinyproxy -d -c "$SCENARIO_DIR/tinyproxy.conf"
+}
+
+# in_the_open: all that is over.
+in_the_open() {
+  in_ns "$NS_SUT" nft delete table inet wall
+  cp "$SCENARIO_DIR/hosts" "/etc/netns/$NS_SUT/hosts"
+  stop_daemon tinyproxy
+}
+
 # --- the end ----------------------------------------------------------------
 
 # forget NAME...: removes nodes from headscale, so that scenarios do not meet.

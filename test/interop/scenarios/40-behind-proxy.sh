@@ -1,30 +1,8 @@
 #!/usr/bin/env bash
 # Where only an HTTP proxy with a password leads out, a service joins and answers through it.
-cat >"$SCENARIO_DIR/tinyproxy.conf" <<CONF
-Port 8888
-Listen $CORE_IP
-BasicAuth someone pa55word
-LogLevel Connect
-CONF
-spawn tinyproxy "$NS_CORE" tinyproxy -d -c "$SCENARIO_DIR/tinyproxy.conf"
-
-step "nothing but the proxy can be reached, no name is known"
-hosts=/etc/netns/$NS_SUT/hosts
-cp "$hosts" "$SCENARIO_DIR/hosts"
-echo "127.0.0.1 localhost" >"$hosts"
-in_ns "$NS_SUT" nft -f - <<NFT
-table inet wall {
-  chain output {
-    type filter hook output priority 0;
-    oifname "lo" accept
-    ip daddr $CORE_IP tcp dport 8888 accept
-    reject
-  }
-}
-NFT
-
+behind_proxy
 client c1 tun
-export HTTPS_PROXY=http://someone:pa55word@$CORE_IP:8888
+export HTTPS_PROXY=$PROXY
 serve web "$NGINX"
 eventually "$LIMIT" sees c1 web
 eventually "$LIMIT" answers c1 "$(ip4 web)"
@@ -41,7 +19,5 @@ eventually "$LIMIT" says web 'proxy at .* refused: 401|proxy at .* refused: 407'
 stop
 
 unset HTTPS_PROXY
-in_ns "$NS_SUT" nft delete table inet wall
-cp "$SCENARIO_DIR/hosts" "$hosts"
+in_the_open
 start
-stop_daemon tinyproxy
