@@ -1,8 +1,11 @@
 /* The thread that writes, and the letters that say that it has.
  *
- * Jobs are done in the order in which they were posted, so they are ordered per file too. A netmap that has
- * not been begun is replaced by a newer one of its folder, in its place in the queue. The thread is started
- * by a job and ends when there has been nothing to do for DISK_LINGER: idle, the process has no such thread.
+ * Jobs are done in the order in which they were posted, so they are ordered per file too, but keys come
+ * before netmaps: somebody waits for them. Keys of many folders are made durable together: what waits while
+ * the thread is busy shares two syncs of the file system, where each alone takes two of its own. A netmap
+ * that has not been begun is replaced by a newer one of its folder, in its place in the queue. The thread is
+ * started by a job and ends when there has been nothing to do for DISK_LINGER: idle, the process has no such
+ * thread.
  *
  *   D1  a job belongs to the queue until the thread takes it, to the thread until its letter is posted, and
  *       to its desk from then on; `closed` and the callbacks are touched on the desk's thread alone
@@ -23,6 +26,9 @@
 
 #define DISK_LINGER_SECONDS 2
 #define DISK_STACK_BYTES (256u << 10)
+#define BATCH_MAX 256 /* keys that are written together, ... */
+#define TOGETHER_MIN \
+    4 /* ... if there are so many: a sync of the file system takes what others wrote as well */
 
 enum job_kind { JOB_KEYS, JOB_NETMAP, JOB_CLOSE };
 
@@ -46,6 +52,7 @@ struct state_folder {
     char *control_url;
     struct job *netmap; /* posted and not begun; under the disk's lock */
     struct base *base;  /* what the file is packed against; NULL: nothing. Likewise */
+    bool in_batch;      /* its keys are being written with others; likewise */
     bool closed;
 };
 
@@ -190,6 +197,49 @@ static int write_netmap(struct state_disk *d, struct job *j)
     return r;
 }
 
+/* ---- keys -------------------------------------------------------------------------------------- */
+
+/* Those that wait, of different folders on one disk. Under the lock. */
+static size_t take_keys(struct state_disk *d, struct job *batch[BATCH_MAX])
+{
+    size_t n = 0;
+
+    LIST_EACH (j, &d->queue, struct job, link) {
+        if (n == BATCH_MAX)
+            break;
+        if (j->kind != JOB_KEYS || j->folder->in_batch ||
+            (n && !state_same_disk(j->folder->store, batch[0]->folder->store)))
+            continue;
+        j->folder->in_batch = true;
+        list_remove(&j->link);
+        batch[n++] = j;
+    }
+    return n;
+}
+
+static int save_alone(const struct job *j)
+{
+    return state_save(j->folder->store, j->folder->control_url, &j->keys);
+}
+
+/* If a sync fails it is not known whose file is concerned: then each is written by itself. */
+static void save_together(struct job *const *batch, size_t n)
+{
+    int r;
+
+    for (size_t i = 0; i < n; i++)
+        batch[i]->result =
+            state_save_begin(batch[i]->folder->store, batch[i]->folder->control_url, &batch[i]->keys);
+    r = state_sync(batch[0]->folder->store);
+    for (size_t i = 0; i < n && !r; i++)
+        if (!batch[i]->result)
+            batch[i]->result = state_save_rename(batch[i]->folder->store);
+    if (!r)
+        r = state_sync(batch[0]->folder->store);
+    for (size_t i = 0; i < n && r; i++)
+        batch[i]->result = save_alone(batch[i]);
+}
+
 /* The blocking part. Without the lock. */
 static void job_do(struct state_disk *d, struct job *j)
 {
@@ -197,7 +247,7 @@ static void job_do(struct state_disk *d, struct job *j)
 
     switch (j->kind) {
     case JOB_KEYS:
-        j->result = state_save(s, j->folder->control_url, &j->keys);
+        j->result = save_alone(j);
         break;
     case JOB_NETMAP:
         j->result = state_enter(s);
@@ -236,31 +286,60 @@ static void on_letter(void *owner, struct ev_letter *letter, time_ns now)
 
 /* ---- the thread --------------------------------------------------------------------------------- */
 
+static void finished(struct state_disk *d, struct job *j)
+{
+    d->counters.written++;
+    d->counters.failed += j->result < 0;
+    ev_mailbox_post(j->folder->desk->mailbox, &j->letter); /* D1: not ours any more */
+}
+
 static void run(struct state_disk *d, struct job *j)
 {
     size_t bytes = j->netmap.len;
 
     if (j->folder->netmap == j)
         j->folder->netmap = NULL;
-    d->busy = true;
     pthread_mutex_unlock(&d->lock);
     job_do(d, j);
     buf_deinit(&j->netmap); /* its letter may lie for a while */
     pthread_mutex_lock(&d->lock);
     d->netmap_bytes -= bytes;
-    d->counters.written++;
     d->counters.bytes += bytes;
-    d->counters.failed += j->result < 0;
-    ev_mailbox_post(j->folder->desk->mailbox, &j->letter); /* D1: not ours any more */
-    d->busy = false;
-    if (list_empty(&d->queue))
-        pthread_cond_broadcast(&d->idle);
+    finished(d, j);
+}
+
+static void run_keys(struct state_disk *d, struct job *const *batch, size_t n)
+{
+    bool together = n >= TOGETHER_MIN;
+
+    pthread_mutex_unlock(&d->lock);
+    if (together)
+        save_together(batch, n);
+    for (size_t i = 0; i < n && !together; i++)
+        batch[i]->result = save_alone(batch[i]);
+    pthread_mutex_lock(&d->lock);
+    d->counters.together += together ? n : 0;
+    for (size_t i = 0; i < n; i++) {
+        batch[i]->folder->in_batch = false;
+        finished(d, batch[i]);
+    }
 }
 
 static void drain(struct state_disk *d)
 {
-    for (struct list *link; (link = list_pop_front(&d->queue));)
-        run(d, LIST_ENTRY(link, struct job, link));
+    struct job *batch[BATCH_MAX];
+    size_t n;
+
+    d->busy = true;
+    while (!list_empty(&d->queue)) {
+        n = take_keys(d, batch);
+        if (n)
+            run_keys(d, batch, n);
+        else
+            run(d, LIST_ENTRY(list_pop_front(&d->queue), struct job, link));
+    }
+    d->busy = false;
+    pthread_cond_broadcast(&d->idle);
 }
 
 static void *thread_main(void *ctx)

@@ -17,6 +17,13 @@ NODISCARD int state_enter(struct state_store *s);
 void state_leave(struct state_store *s);
 int state_directory(const struct state_store *s); /* its descriptor, for who is inside */
 
+/* state_save for many folders of one file system: all begin, one state_sync, all rename, one state_sync. Each
+ * file is then on disk as after state_save. -errno: that file is as it was. */
+NODISCARD int state_save_begin(struct state_store *s, const char *control_url, const struct state_keys *keys);
+NODISCARD int state_save_rename(struct state_store *s);
+NODISCARD int state_sync(struct state_store *s);
+bool state_same_disk(const struct state_store *a, const struct state_store *b);
+
 /* state_load_netmap, and the base that it was packed against; 0: none. */
 NODISCARD int state_load_netmap_of(struct state_store *s, const struct public_key *node, struct buf *out,
                                    uint64_t *base);

@@ -63,12 +63,11 @@ static int write_all(int fd, struct span bytes)
     return 0;
 }
 
-int state_replace_file(int directory, const char *name, const struct span *parts, size_t count, bool sync)
+/* On failure there is none. */
+static int write_fresh(int directory, const char *fresh, const struct span *parts, size_t count, bool sync)
 {
-    char fresh[64];
     int fd, r = 0;
 
-    snprintf(fresh, sizeof(fresh), "%s.new", name);
     fd = openat(directory, fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return -errno;
@@ -78,13 +77,32 @@ int state_replace_file(int directory, const char *name, const struct span *parts
         r = -errno;
     if (close(fd) < 0 && !r)
         r = -errno;
-    if (!r && renameat(directory, fresh, directory, name) < 0)
-        r = -errno;
-    if (r) {
+    if (r)
         unlinkat(directory, fresh, 0);
-        return r;
-    }
-    return sync && fsync(directory) < 0 ? -errno : 0;
+    return r;
+}
+
+static int rename_fresh(int directory, const char *fresh, const char *name)
+{
+    int r;
+
+    if (renameat(directory, fresh, directory, name) == 0)
+        return 0;
+    r = -errno;
+    unlinkat(directory, fresh, 0);
+    return r;
+}
+
+int state_replace_file(int directory, const char *name, const struct span *parts, size_t count, bool sync)
+{
+    char fresh[64];
+    int r;
+
+    snprintf(fresh, sizeof(fresh), "%s.new", name);
+    r = write_fresh(directory, fresh, parts, count, sync);
+    if (!r)
+        r = rename_fresh(directory, fresh, name);
+    return r ? r : sync && fsync(directory) < 0 ? -errno : 0;
 }
 
 static int replace_file(struct state_store *s, const char *name, const struct span *parts, size_t count,
@@ -409,11 +427,14 @@ static void put_key(struct json_writer *w, const char *member, const char *prefi
     wipe(text, sizeof(text));
 }
 
-int state_save(struct state_store *s, const char *control_url, const struct state_keys *keys)
+/* How the text of a file of keys gets there. */
+typedef int put_fn(struct state_store *s, struct span text);
+
+static int put_keys(struct state_store *s, const char *control_url, const struct state_keys *keys,
+                    put_fn *put)
 {
     struct json_writer w;
     struct buf text;
-    struct span whole;
     int r;
 
     buf_init(&text, STATE_FILE_BYTES_MAX);
@@ -429,13 +450,65 @@ int state_save(struct state_store *s, const char *control_url, const struct stat
         put_key(&w, "OldNodeKey", "nodekey:", keys->old_node.bytes);
     json_object_end(&w);
     r = json_writer_done(&w);
-    whole = buf_span(&text);
     if (!r)
-        r = replace_file(s, KEYS_FILE, &whole, 1, true);
+        r = put(s, buf_span(&text));
     if (text.data)
         wipe(text.data, text.cap);
     buf_deinit(&text);
     return err_trace(r);
+}
+
+static int put_alone(struct state_store *s, struct span text)
+{
+    return replace_file(s, KEYS_FILE, &text, 1, true);
+}
+
+int state_save(struct state_store *s, const char *control_url, const struct state_keys *keys)
+{
+    return put_keys(s, control_url, keys, put_alone);
+}
+
+static int put_fresh(struct state_store *s, struct span text)
+{
+    int r = state_enter(s);
+
+    if (r)
+        return r;
+    r = write_fresh(s->directory, KEYS_FILE ".new", &text, 1, false);
+    state_leave(s);
+    return r;
+}
+
+int state_save_begin(struct state_store *s, const char *control_url, const struct state_keys *keys)
+{
+    return put_keys(s, control_url, keys, put_fresh);
+}
+
+int state_save_rename(struct state_store *s)
+{
+    int r = state_enter(s);
+
+    if (r)
+        return err_trace(r);
+    r = rename_fresh(s->directory, KEYS_FILE ".new", KEYS_FILE);
+    state_leave(s);
+    return err_trace(r);
+}
+
+int state_sync(struct state_store *s)
+{
+    int r = state_enter(s);
+
+    if (r)
+        return err_trace(r);
+    r = syncfs(s->directory) < 0 ? -errno : 0;
+    state_leave(s);
+    return err_trace(r);
+}
+
+bool state_same_disk(const struct state_store *a, const struct state_store *b)
+{
+    return a->device == b->device;
 }
 
 /* ---- netmap ---------------------------------------------------------------------------------

@@ -111,6 +111,7 @@ struct state_disk_counters {
     uint64_t posted, written, failed; /* jobs */
     uint64_t replaced;                /* netmaps that a newer one overtook */
     uint64_t refused;                 /* STATE_E_FULL */
+    uint64_t together;                /* keys that were written with those of other folders */
     uint64_t bytes, packed_bytes;     /* of netmaps, and of what was written of them, bases included */
     uint64_t bases;                   /* made */
     uint32_t queued_max;
