@@ -89,12 +89,10 @@ static bool take_target(struct auth *a, const char *path, char why[PROXY_WHY_BYT
 
 static bool take_settings(struct auth *a, const struct proxy_service_config *c, char why[PROXY_WHY_BYTES])
 {
-    char reason[PROXY_WHY_BYTES - 20];
+    char reason[PROXY_WHY_BYTES - 100];
 
-    if (!destination_parse(&a->backend.to, c->auth_url, NULL, NULL, reason, sizeof(reason))) {
-        snprintf(why, PROXY_WHY_BYTES, "authURL %s", reason);
-        return false;
-    }
+    if (!destination_parse(&a->backend.to, c->auth_url, NULL, NULL, reason, sizeof(reason)))
+        return refuse(why, "authURL", c->auth_url, reason);
     return take_target(a, c->auth_path, why) && take_names(a, c, why);
 }
 

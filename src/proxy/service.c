@@ -205,12 +205,14 @@ static bool make_tls(struct backend *b, const char *ca_file, char why[PROXY_WHY_
 static bool take_settings(struct proxy_service *s, const struct proxy_service_config *c,
                           char why[PROXY_WHY_BYTES])
 {
+    char reason[PROXY_WHY_BYTES - 100];
+
     snprintf(why, PROXY_WHY_BYTES, "out of memory");
     if (!copy(&s->name, c->name ? c->name : "proxy"))
         return false;
-    if (!destination_parse(&s->backend.to, c->upstream, c->upstream_tcp_addr, c->upstream_unix_addr, why,
-                           PROXY_WHY_BYTES))
-        return false;
+    if (!destination_parse(&s->backend.to, c->upstream, c->upstream_tcp_addr, c->upstream_unix_addr, reason,
+                           sizeof(reason)))
+        return fail(why, "upstream", c->upstream ? c->upstream : "", reason);
     if (c->prefix_count > PROXY_PREFIXES_MAX)
         return fail(why, "prefixes of", s->name, "too many, 64 are allowed");
     if (c->header_count > PROXY_HEADERS_MAX)

@@ -12,9 +12,22 @@ static bool starts_with_fold(struct span s, const char *prefix)
     return text_equal_fold(span_slice(s, 0, strlen(prefix)), span_from_str(prefix));
 }
 
+static bool only_digits(struct span s)
+{
+    size_t n = 0;
+
+    while (n < s.len && s.data[n] >= '0' && s.data[n] <= '9')
+        n++;
+    return s.len && n == s.len;
+}
+
+/* Digits alone are a port without its host, whatever a resolver would make of them. */
 static bool valid_host(struct span s)
 {
     struct ip ip;
+
+    if (only_digits(s) || span_equal_str(s, "-"))
+        return false;
 
     if (memchr(s.data, ':', s.len))
         return ip_parse(s, &ip);
@@ -63,10 +76,39 @@ static bool split_authority(struct span s, struct span *host, uint16_t *port)
     return host->len && valid_host(*host);
 }
 
-static bool fail(char *why, size_t size, const char *sentence, const char *what)
+static bool fail(char *why, size_t size, const char *sentence)
 {
-    snprintf(why, size, "%s: %s", what, sentence);
+    snprintf(why, size, "%s", sentence);
     return false;
+}
+
+static bool looks_like_ip6(struct span s)
+{
+    size_t colons = 0;
+
+    for (size_t i = 0; i < s.len; i++) {
+        if (!strchr("0123456789abcdefABCDEF:", s.data[i]))
+            return false;
+        colons += s.data[i] == ':';
+    }
+    return colons > 1;
+}
+
+/* What is wrong with an authority that is none. */
+static const char *authority_fault(struct span s)
+{
+    const uint8_t *colon = s.len ? memrchr(s.data, ':', s.len) : NULL;
+    struct span host = span_slice(s, 0, colon ? (size_t)(colon - s.data) : s.len), kept;
+    struct span port = span_slice(s, host.len + (colon != NULL), s.len);
+    uint16_t number;
+
+    if (only_digits(s) || (!host.len && only_digits(port)))
+        return "no host: write http://127.0.0.1 before the port";
+    if (looks_like_ip6(s))
+        return "no valid host: an IPv6 address stands in brackets, as in http://[::1]:8080";
+    if (colon && split_authority(host, &kept, &number))
+        return "no valid port: write a number from 1 to 65535";
+    return "no valid host: write http://host:port";
 }
 
 /* A path or query of the configuration: escapes right, no blanks, other bytes escaped as for requests. */
@@ -95,7 +137,7 @@ static bool parse_unix(struct destination *d, struct span rest, char *why, size_
     while (rest.len > 1 && rest.data[0] == '/' && rest.data[1] == '/')
         rest = span_slice(rest, 1, rest.len);
     if (!rest.len || rest.data[0] != '/')
-        return fail(why, size, "a socket needs an absolute path, as in unix:/run/app.sock", d->text);
+        return fail(why, size, "a socket needs an absolute path, as in unix:/run/app.sock");
     d->unix_path = text_dup(rest);
     d->host = text_dup(span_from_str("localhost"));
     d->authority = text_dup(span_from_str("localhost"));
@@ -103,6 +145,12 @@ static bool parse_unix(struct destination *d, struct span rest, char *why, size_
     d->query = text_dup(SPAN_NONE);
     d->port = 80;
     return d->unix_path && d->host && d->authority && d->path && d->query;
+}
+
+static bool lacks_slashes(struct span s)
+{
+    return (starts_with_fold(s, "http:") && !starts_with_fold(s, "http://")) ||
+           (starts_with_fold(s, "https:") && !starts_with_fold(s, "https://"));
 }
 
 /* Scheme off; "localhost:8080" has none. */
@@ -127,8 +175,12 @@ static bool parse_url(struct destination *d, struct span s, char *why, size_t si
 
     if (starts_with_fold(s, "unix:"))
         return parse_unix(d, span_slice(s, 5, s.len), why, size);
+    if (lacks_slashes(s))
+        return fail(why, size, "two slashes belong behind the scheme: write http://host:port");
+    if (s.len && (s.data[0] <= ' ' || s.data[s.len - 1] <= ' '))
+        return fail(why, size, "a blank at one end: remove it");
     if (!take_scheme(d, &s))
-        return fail(why, size, "the scheme has to be http, https or unix", d->text);
+        return fail(why, size, "the scheme has to be http, https or unix");
     while (n < s.len && s.data[n] != '/' && s.data[n] != '?' && s.data[n] != '#')
         n++;
     authority = span_slice(s, 0, n);
@@ -141,14 +193,14 @@ static bool parse_url(struct destination *d, struct span s, char *why, size_t si
         path.len = n;
     }
     if (memchr(authority.data ? authority.data : (const uint8_t *)"", '@', authority.len))
-        return fail(why, size, "a user name in the URL is not supported; set an Authorization header instead",
-                    d->text);
+        return fail(why, size,
+                    "a user name in the URL is not supported: set an Authorization header instead");
     if (!split_authority(authority, &host, &d->port))
-        return fail(why, size, "no valid host; write http://host:port", d->text);
+        return fail(why, size, authority_fault(authority));
     d->host = text_dup(host);
     d->authority = text_dup(authority);
     if (!keep_part(&d->path, path, append_path) || !keep_part(&d->query, query, path_append_query))
-        return fail(why, size, "path or query have a blank, a control character or a broken escape", d->text);
+        return fail(why, size, "path or query have a blank, a control character or a broken escape");
     return d->host && d->authority;
 }
 
@@ -159,12 +211,13 @@ bool destination_parse(struct destination *out, const char *url, const char *tcp
 
     *out = (struct destination) { 0 };
     snprintf(why, size, "out of memory");
-    if (!url || !*url || strlen(url) > URL_BYTES_MAX)
-        return fail(why, size, "an upstream URL is needed, as in http://localhost:8080",
-                    url ? "upstream" : "no upstream");
+    if (!url || !*url)
+        return fail(why, size, "an upstream URL is needed, as in http://localhost:8080");
+    if (strlen(url) > URL_BYTES_MAX)
+        return fail(why, size, "longer than 2048 bytes");
     if (tcp_addr && *tcp_addr && unix_addr && *unix_addr)
-        return fail(why, size, "can only proxy to one address at a time, give either a Unix or a TCP address",
-                    url);
+        return fail(why, size,
+                    "can only proxy to one address at a time, give either a Unix or a TCP address");
     out->text = text_dup(span_from_str(url));
     if (!out->text || !parse_url(out, span_from_str(url), why, size))
         return false;
@@ -174,7 +227,7 @@ bool destination_parse(struct destination *out, const char *url, const char *tcp
         out->dial_port = 0;
         if (out->unix_path || !split_authority(span_from_str(tcp_addr), &host, &out->dial_port) ||
             !out->dial_port)
-            return fail(why, size, "not of the form host:port", tcp_addr);
+            return fail(why, size, "not of the form host:port");
     }
     if (unix_addr && *unix_addr) {
         free(out->unix_path);
@@ -183,7 +236,7 @@ bool destination_parse(struct destination *out, const char *url, const char *tcp
             return false;
     }
     if (out->unix_path && strlen(out->unix_path) > 107)
-        return fail(why, size, "the path of a socket has at most 107 bytes", out->unix_path);
+        return fail(why, size, "the path of a socket has at most 107 bytes");
     out->dial_host = text_dup(host);
     return out->dial_host;
 }
