@@ -2,9 +2,11 @@
 #include "config/internal.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "cert/cert.h"
@@ -107,6 +109,34 @@ bool config_listen(const char *text, struct ip_port *out)
 
 /* ---- one service ------------------------------------------------------------------------------- */
 
+/* The nearest name that is one; "" if nothing is left of it. */
+static const char *nearest_label(const char *name, char out[64])
+{
+    size_t n = 0;
+
+    for (; *name && n < 63; name++)
+        if (isalnum((unsigned char)*name))
+            out[n++] = *name;
+        else if (n && out[n - 1] != '-')
+            out[n++] = '-';
+    while (n && out[n - 1] == '-')
+        n--;
+    out[n] = 0;
+    return out;
+}
+
+static void refuse_name(const struct looking *l)
+{
+    const struct config_service *s = l->s;
+    char near[64];
+    const char *instead = nearest_label(s->name, near);
+
+    problem_at(
+        l->c, where(l, &s->name),
+        "%sname \"%.80s\" is no host name: at most 63 letters and digits, with hyphens between them%s%s",
+        l->at, s->name, *instead ? "; write " : "", instead);
+}
+
 static void check_name(const struct looking *l)
 {
     const struct config_service *s = l->s;
@@ -116,9 +146,7 @@ static void check_name(const struct looking *l)
     if (!set(s->name))
         problem_at(l->c, s->place, "%stsnsrv needs a -name", l->at);
     else if (!is_dns_label(s->name))
-        problem_at(l->c, where(l, &s->name),
-                   "%sname \"%.80s\" is no host name: use letters, digits and hyphens, at most 63", l->at,
-                   s->name);
+        refuse_name(l);
 }
 
 static void check_upstream_address(const struct looking *l)
@@ -134,8 +162,9 @@ static void check_upstream_address(const struct looking *l)
             "%scan only proxy to one address at a time, pass either -upstreamUnixAddr or -upstreamTCPAddr",
             l->at);
     else if ((tcp || path) && !proxy_upstream_check("http://localhost", tcp, path, why))
-        problem_at(l->c, where(l, tcp ? &s->upstream_tcp_address : &s->upstream_unix_address), "%s%s: %s",
-                   l->at, tcp ? "upstreamTCPAddr" : "upstreamUnixAddr", why);
+        problem_at(l->c, where(l, tcp ? &s->upstream_tcp_address : &s->upstream_unix_address),
+                   "%s%s \"%.120s\": %s", l->at, tcp ? "upstreamTCPAddr" : "upstreamUnixAddr",
+                   tcp ? tcp : path, why);
 }
 
 static void check_upstream(const struct looking *l)
@@ -320,6 +349,19 @@ static void check_auth(const struct looking *l)
         free(copies[i]);
 }
 
+/* It is made when the service starts, unless something else has its name. */
+static void check_state_folder(const struct looking *l)
+{
+    const char *path = l->s->state_directory;
+    struct stat st;
+
+    if (!(l->c->mode & CONFIG_FILES) || !set(path))
+        return;
+    if (stat(path, &st) ? errno == ENOTDIR : !S_ISDIR(st.st_mode))
+        problem_at(l->c, where(l, &l->s->state_directory),
+                   "%sstateDir \"%.200s\" is no folder: something else is there already", l->at, path);
+}
+
 static void check_service(const struct looking *l)
 {
     const struct config_service *s = l->s;
@@ -327,6 +369,7 @@ static void check_service(const struct looking *l)
     const char *fault;
 
     check_name(l);
+    check_state_folder(l);
     check_upstream(l);
     check_certificate(l);
     check_redirect(l);
@@ -372,23 +415,54 @@ static void twice(struct config *c, const struct claim *first, const struct clai
     if (folder)
         problem_at(c, at.line ? at : s->place,
                    "service %s: stateDir \"%.200s\" is that of service %s too: give each its own", s->name,
-                   again->what, first->s->name);
+                   s->state_directory, first->s->name);
     else
         problem_at(c, at.line ? at : s->place, "service %s: duplicate service name%s%s%s", s->name,
                    *text ? " (the first is at " : "", text, *text ? ")" : "");
 }
 
-/* A folder's one name: links resolved if it is there, else without slashes at the end. */
+/* What of the path is there, its links resolved; *rest: what is not. NULL: no memory. */
+static char *folder_there(const char *path, const char **rest)
+{
+    char *head = text_dup(span_from_str(path)), *real = NULL;
+    size_t n = strlen(path);
+
+    *rest = path + n;
+    while (head && n && !(real = realpath(head, NULL))) {
+        while (n && head[n - 1] == '/')
+            n--;
+        while (n && head[n - 1] != '/')
+            n--;
+        head[n] = 0;
+        *rest = path + n;
+    }
+    free(head);
+    return real || n ? real : realpath(".", NULL);
+}
+
+/* A folder's one name, be it there or not. */
 static char *folder_name(const char *path)
 {
-    char *name = realpath(path, NULL);
-    size_t n;
+    const char *rest;
+    char *there = folder_there(path, &rest);
+    size_t n = there ? strlen(there) : 0;
+    char *name = there ? realloc(there, n + strlen(rest) + 2) : NULL;
 
-    if (name)
-        return name;
-    name = text_dup(span_from_str(path));
-    for (n = name ? strlen(name) : 0; n > 1 && name[n - 1] == '/'; n--)
-        name[n - 1] = 0;
+    if (!name) {
+        free(there);
+        return NULL;
+    }
+    while (*rest) {
+        size_t len = strcspn(rest, "/");
+
+        if (len == 2 && strncmp(rest, "..", 2) == 0)
+            n = (size_t)((const char *)memrchr(name, '/', n) - name);
+        else if (len && !(len == 1 && *rest == '.'))
+            n += (size_t)sprintf(name + n, "%s%.*s", n && name[n - 1] == '/' ? "" : "/", (int)len, rest);
+        rest += len + (rest[len] == '/');
+        n = n ? n : 1; /* above the root is the root */
+        name[n] = 0;
+    }
     return name;
 }
 

@@ -14,16 +14,27 @@ struct command_line {
     const struct config_service *pristine; /* everything at its default */
     const char *config_path;
     const char *state_flag;
-    bool legacy_flags; /* -name or a positional argument */
-    char ignored[256]; /* names of per-service flags other than -name and -stateDir */
-    unsigned services; /* -service flags seen */
+    bool legacy_flags;  /* -name or a positional argument */
+    char ignored[256];  /* names of per-service flags other than -name and -stateDir */
+    unsigned services;  /* -service flags seen */
+    char in_list[96];   /* the one that is read: "-service web: ", or its number while it has no name */
+    char *const *words; /* behind the flags */
+    size_t word_count;
     bool bad;
 };
 
-static void bad_flag(struct command_line *l, const char *text, struct span what)
+static void bad_list(struct command_line *l, const char *text)
 {
-    problem(l->c, "%s%.*s", text, (int)what.len, what.len ? (const char *)what.data : "");
+    problem(l->c, "%s%s", l->in_list, text);
     l->bad = true;
+}
+
+static void name_list(struct command_line *l, const struct config_service *s)
+{
+    if (*s->name)
+        snprintf(l->in_list, sizeof(l->in_list), "-service %.63s: ", s->name);
+    else
+        snprintf(l->in_list, sizeof(l->in_list), "-service number %u: ", l->services);
 }
 
 /* ---- -service "key=value,..." ------------------------------------------------------ */
@@ -64,6 +75,24 @@ static const char *next_piece(struct span *rest, char *out, size_t size, bool *m
     return quote ? "a quote in a -service value is not closed" : NULL;
 }
 
+/* What we lack may be said to be off. True: it was, or what is wrong was said. */
+static bool feature_is_off(struct command_line *l, const struct feature *f, struct span value,
+                           enum option_source source)
+{
+    bool on;
+
+    if (f->kind == OPTION_BOOL && !bool_parse(value, source, &on)) {
+        problem(l->c, "%ssetting %s: invalid boolean value: \"%.*s\": write true or false", l->in_list,
+                f->name, (int)value.len, value.len ? (const char *)value.data : "");
+        return false;
+    }
+    if (f->kind == OPTION_BOOL && !on)
+        return true;
+    problem(l->c, "%s%s%s: %s is not supported by this version", l->in_list,
+            source == FROM_FLAG ? "-" : "setting ", f->name, f->what);
+    return false;
+}
+
 static int service_pair(struct command_line *l, struct config_service *s, struct span piece)
 {
     const uint8_t *equals = piece.len ? memchr(piece.data, '=', piece.len) : NULL;
@@ -74,33 +103,28 @@ static int service_pair(struct command_line *l, struct config_service *s, struct
 
     if (!equals) {
         problem(l->c,
-                "service flag format must be key=value pairs separated by commas: invalid pair \"%.*s\"",
-                (int)piece.len, piece.len ? (const char *)piece.data : "");
+                "%sservice flag format must be key=value pairs separated by commas: invalid pair \"%.*s\"",
+                l->in_list, (int)piece.len, piece.len ? (const char *)piece.data : "");
         return 1;
     }
     key = text_trim(span_make(piece.data, (size_t)(equals - piece.data)));
     value = text_trim(span_slice(piece, (size_t)(equals - piece.data) + 1, piece.len));
     o = option_find(FROM_KEY, key);
-    if (!o && feature_find(key)) {
-        if (text_equal_fold(value, span_from_str("false")) || text_equal_fold(value, span_from_str("no")) ||
-            span_equal_str(value, "0"))
-            return 0;
-        problem(l->c, "setting %.*s: %s is not supported by this version", (int)key.len, key.data,
-                feature_find(key)->what);
-        return 1;
-    }
+    if (!o && feature_find(key))
+        return feature_is_off(l, feature_find(key), value, FROM_KEY) ? 0 : 1;
     if (!o) {
         const char *near = option_nearest(FROM_KEY, key);
 
-        problem(l->c, "unknown service configuration key: \"%.*s\"%s%s%s", (int)key.len, key.data,
-                near ? " (did you mean \"" : "", near ? near : "", near ? "\"?)" : "");
+        problem(l->c, "%sunknown service configuration key: \"%.*s\"%s%s%s", l->in_list, (int)key.len,
+                key.data, near ? " (did you mean \"" : "", near ? near : "", near ? "\"?)" : "");
         return 1;
     }
     s->places[o - options] = (struct config_place) { .set = true };
     r = option_set(o, s, value, FROM_KEY, &why);
     if (r > 0)
-        problem(l->c, "setting %.*s: %s: \"%.*s\"%s%s", (int)key.len, key.data, why.what, (int)value.len,
-                value.len ? (const char *)value.data : "", *why.instead ? ": " : "", why.instead);
+        problem(l->c, "%ssetting %.*s: %s: \"%.*s\"%s%s", l->in_list, (int)key.len, key.data, why.what,
+                (int)value.len, value.len ? (const char *)value.data : "", *why.instead ? ": " : "",
+                why.instead);
     return r;
 }
 
@@ -118,8 +142,9 @@ static int add_service(struct command_line *l, struct span text)
         const char *fault = next_piece(&text, piece, sizeof(piece), &more);
         int r;
 
+        name_list(l, s);
         if (fault) {
-            bad_flag(l, fault, SPAN_NONE);
+            bad_list(l, fault);
             return 0;
         }
         r = service_pair(l, s, text_trim(span_from_str(piece)));
@@ -127,10 +152,11 @@ static int add_service(struct command_line *l, struct span text)
             return r;
         l->bad |= r > 0;
     }
+    name_list(l, s);
     if (!*s->name)
-        bad_flag(l, "service definition: tsnsrv needs a -name", SPAN_NONE);
+        bad_list(l, "service definition: tsnsrv needs a -name");
     if (!*s->upstream)
-        bad_flag(l, "service definition: upstream is required", SPAN_NONE);
+        bad_list(l, "service definition: upstream is required");
     return 0;
 }
 
@@ -186,10 +212,7 @@ static int apply_flag(struct command_line *l, struct span name, struct span valu
     if (o)
         return set_flag(l, o, name, value);
     must(f);
-    if (f->kind != OPTION_BOOL || !(span_equal_str(value, "false") || span_equal_str(value, "0"))) {
-        problem(l->c, "-%s: %s is not supported by this version", f->name, f->what);
-        l->bad = true;
-    }
+    l->bad |= !feature_is_off(l, f, value, FROM_FLAG);
     return 0;
 }
 
@@ -246,6 +269,8 @@ static int parse_arguments(struct command_line *l, int argc, char *const *argv)
     }
     if (l->bad)
         return CONFIG_BAD_FLAG;
+    l->words = argv + i;
+    l->word_count = (size_t)(argc - i);
     if (i < argc)
         l->legacy_flags = true;
     if (argc - i == 1)
@@ -279,13 +304,36 @@ static int choose_mode(struct command_line *l)
     if (l->config_path) {
         r = yaml_load(c, l->config_path);
         if (r && r != -ENOMEM)
-            problem(c, "loading config file: reading config file: %s: %s", l->config_path, err_text(r));
+            problem(c, "loading config file: reading config file: %s: %s", l->config_path,
+                    r == -EFBIG ? "larger than 1 MiB" : err_text(r));
         return r == -ENOMEM ? r : 0;
     }
     if (l->services)
         return 0;
     s = config_add_service(c, l->legacy);
+    if (s && l->word_count > 1)
+        mark_bad(s, &s->upstream); /* said below, after what the check says */
     return s ? 0 : -ENOMEM;
+}
+
+/* Go's rules surprise: what follows a boolean is no value of it, and no flag follows the destination. */
+static void too_many_words(struct command_line *l)
+{
+    const char *flag = NULL;
+
+    if (l->word_count < 2 || l->config_path || l->services)
+        return;
+    for (size_t i = 0; i < l->word_count && !flag; i++)
+        flag = l->words[i][0] == '-' && l->words[i][1] ? l->words[i] : NULL;
+    if (flag)
+        problem(l->c, "tsnsrv requires a destination URL, and nothing behind it: move %.80s in front of it",
+                flag);
+    else
+        problem(
+            l->c,
+            "tsnsrv requires a destination URL, and nothing beside it: \"%.80s\" is one word too many; the "
+            "value of a boolean stands behind =, as in -plaintext=true",
+            l->words[0]);
 }
 
 /* Everything after the command line was understood. */
@@ -302,6 +350,7 @@ static int complete(struct command_line *l, const char *argv0)
     if (!r && (!l->c->problem_count || l->c->file_count)) {
         r = secrets_read(l->c);
         config_check(l->c, l->config_path != NULL);
+        too_many_words(l);
     }
     return r;
 }

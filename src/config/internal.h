@@ -58,6 +58,9 @@ const char *option_nearest(enum option_source source, struct span name);
 /* Of the keys that may stand there: of a service, or at the top of a file. */
 const char *yaml_nearest(struct span name, enum option_scope scope, bool top);
 
+/* In the spelling of that source. */
+bool bool_parse(struct span value, enum option_source source, bool *out);
+
 /* Why a value is not one, and what to write instead ("" if that says it). Static text. */
 struct option_fault {
     const char *what, *instead;

@@ -111,7 +111,7 @@ static bool one_of(struct span value, const char *const *words, bool fold)
 }
 
 /* Each source has its own spellings (Go's flag package, the fork's -service, YAML 1.1). */
-static bool parse_bool(struct span value, enum option_source source, bool *out)
+bool bool_parse(struct span value, enum option_source source, bool *out)
 {
     static const char *const flag_true[] = { "1", "t", "T", "TRUE", "true", "True", NULL };
     static const char *const flag_false[] = { "0", "f", "F", "FALSE", "false", "False", NULL };
@@ -264,7 +264,7 @@ int option_set(const struct option *o, void *target, struct span value, enum opt
         return set_string(field, value, why);
     case OPTION_BOOL:
         *why = (struct option_fault) { "invalid boolean value", "write true or false" };
-        return parse_bool(value, source, field) ? 0 : 1;
+        return bool_parse(value, source, field) ? 0 : 1;
     case OPTION_NUMBER:
         *why = (struct option_fault) { "a whole number is expected", "write it in digits" };
         if (!text_parse_u64(value, INT32_MAX, &number))

@@ -90,7 +90,9 @@ static void service_lists(void **state)
     static const char *const bad[][2] = {
         { "upstream=http://a", "needs a -name" },
         { "name=a", "upstream is required" },
-        { "name=a,upstream=b,funnel=maybe", "Funnel is not supported" },
+        { "name=a,upstream=b,funnel=maybe", "-service a: setting funnel: invalid boolean value" },
+        { "name=a,upstream=b,funnel=yes", "-service a: setting funnel: Funnel is not supported" },
+        { "upstream=b,funnel=yes", "-service number 1: setting funnel: " },
         { "name=a,upstream=b,timeout=notaduration", "parsing duration" },
         { "name=a,upstream=b,nosuch=1", "unknown service configuration key: \"nosuch\"" },
         { "name=a,upstream=b,", "invalid pair \"\"" },

@@ -38,7 +38,7 @@ static void accepted_command_lines(void **state)
     assert_int_equal(LOAD(&c, "-name", "foo", PLAIN, "-ephemeral=true", "http://example.com"), 0);
     assert_true(c.services[0].ephemeral);
     config_free(&c);
-    assert_int_equal(LOAD(&c, "-name", "foo", PLAIN, "-funnel=false", "-funnelOnly=0", "http://example.com"),
+    assert_int_equal(LOAD(&c, "-name", "foo", PLAIN, "-funnel=FALSE", "-funnelOnly=f", "http://example.com"),
                      0);
     config_free(&c);
 }
@@ -86,6 +86,9 @@ static void flags_are_read_as_go_reads_them(void **state)
     /* A boolean never takes the next word; the last of two values counts; flags end at the first other word.
      */
     REFUSED(CONFIG_INVALID, "requires a destination URL", "-name", "a", "-plaintext", "true", "http://a");
+    REFUSED(CONFIG_INVALID, "\"true\" is one word too many", "-name", "a", "-plaintext", "true", "http://a");
+    REFUSED(CONFIG_INVALID, "move -plaintext in front", "-name", "a", "http://a", "-plaintext");
+    REFUSED(CONFIG_INVALID, "needs a -name", "http://a", "http://b");
     assert_int_equal(
         LOAD(&c, "-name", "a", "-name", "b", PLAIN, "-timeout", "2m", "--timeout=90s", "--", "http://a"), 0);
     assert_string_equal(c.services[0].name, "b");
@@ -271,7 +274,7 @@ static void lists_that_load(void **state)
     assert_true(s->recommended_proxy_headers && s->strip_prefix && s->timeout == MINUTE &&
                 s->whois_timeout == SEC);
     config_free(&c);
-    s = list(&c, BASE ",funnel=no,ephemeral=0,stripPrefix=false");
+    s = list(&c, BASE ",funnel=N,funnelOnly=0,ephemeral=0,stripPrefix=false");
     assert_true(!s->ephemeral && !s->strip_prefix);
     config_free(&c);
     s = list(&c, BASE ",ephemeral=YES,suppressWhois=Y,insecureHTTPS=1,tsnetVerbose=True");

@@ -48,14 +48,25 @@ static struct yaml_node *stop(struct building *b, yaml_mark_t mark, const char *
     return NULL;
 }
 
+/* The byte at a place of the file; 0 if there is none. */
+static char byte_at(struct span text, yaml_mark_t mark)
+{
+    size_t line = 0, column = 0, i = 0;
+
+    for (; i < text.len && line < mark.line; i++)
+        line += text.data[i] == '\n';
+    for (; i < text.len && column < mark.column; i++)
+        column += i + 1 == text.len || (text.data[i + 1] & 0xc0) != 0x80; /* characters, not bytes */
+    return i < text.len ? (char)text.data[i] : 0;
+}
+
 /* libyaml's words are about tokens; these are about what somebody typed. */
-static const char *hint_for(const char *said)
+static const char *hint_for(const char *said, char at)
 {
     static const struct {
         const char *said, *hint;
     } hints[] = {
-        { "cannot start any token",
-          ": indent with spaces, not tabs; put a value that begins with @, ` or % in quotes" },
+        { "cannot start any token", ": put a value that begins with @, ` or % in quotes" },
         { "mapping values are not allowed",
           ": a second \": \" on this line; put the value in quotes, or fix the indentation" },
         { "did not find expected ',' or ']'", ": a list that began with [ is not closed" },
@@ -72,6 +83,8 @@ static const char *hint_for(const char *said)
         { "undefined tag handle", ": a value that begins with ! needs quotes" },
     };
 
+    if (at == '\t')
+        return strstr(said, "tab") ? ": indent with spaces" : ": it is a tab; indent with spaces";
     for (size_t i = 0; i < COUNT_OF(hints); i++)
         if (strstr(said, hints[i].said))
             return hints[i].hint;
@@ -99,6 +112,7 @@ static yaml_mark_t stopped_at(const struct building *b, struct span text)
 
 static bool next_event(struct building *b)
 {
+    yaml_mark_t mark;
     char text[512];
     const char *said;
 
@@ -110,8 +124,9 @@ static bool next_event(struct building *b)
     if (b->have_event)
         return true;
     said = b->parser.problem ? b->parser.problem : "cannot be read as YAML";
-    snprintf(text, sizeof(text), "%s%s", said, hint_for(said));
-    stop(b, stopped_at(b, b->text), text);
+    mark = stopped_at(b, b->text);
+    snprintf(text, sizeof(text), "%s%s", said, hint_for(said, byte_at(b->text, mark)));
+    stop(b, mark, text);
     return false;
 }
 

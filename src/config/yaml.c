@@ -162,7 +162,7 @@ static void set_list(struct yaml_reading *y, const struct option *o, void *targe
                      struct span key)
 {
     if (n->kind != YAML_LIST) {
-        problem_at(y->c, n->place, "a list is expected for \"%.*s\": write [a, b]", CLIPPED(key));
+        problem_at(y->c, n->place, "a list is expected for \"%.*s\": write %s", CLIPPED(key), o->example);
         return;
     }
     for (const struct yaml_entry *e = n->entries; e && step(y, n); e = e->next)
@@ -176,7 +176,7 @@ static void set_headers(struct yaml_reading *y, const struct option *o, void *ta
     struct yaml_flat headers;
 
     if (n->kind != YAML_MAP) {
-        problem_at(y->c, n->place, "a mapping is expected for \"%.*s\": write {Name: value}", CLIPPED(key));
+        problem_at(y->c, n->place, "a mapping is expected for \"%.*s\": write %s", CLIPPED(key), o->example);
         return;
     }
     if (!yaml_flatten(y, n, &headers))
@@ -226,11 +226,10 @@ static void set_option(struct yaml_reading *y, const struct option *o, void *tar
 /* A feature we lack is a fault unless the file says that it is off. */
 static void refuse_feature(struct yaml_reading *y, const struct feature *f, const struct yaml_entry *e)
 {
-    struct span v = e->value->text;
+    bool on = true;
 
-    if (is_null(e->value) || (f->kind == OPTION_BOOL && (text_equal_fold(v, span_from_str("false")) ||
-                                                         text_equal_fold(v, span_from_str("no")) ||
-                                                         text_equal_fold(v, span_from_str("off")))))
+    if (is_null(e->value) || (f->kind == OPTION_BOOL && e->value->kind == YAML_VALUE &&
+                              bool_parse(e->value->text, FROM_YAML, &on) && !on))
         return;
     problem_at(y->c, e->value->place, "%s is not supported by this version: remove \"%s\"", f->what, f->name);
 }
