@@ -18,6 +18,10 @@ int cli_ask(const char *socket, const char *command, struct buf *answer)
                 "$TS_STATE_DIR, "
                 "give its socket with --socket PATH.\n",
                 cli_program(), found);
+    else if (r == -EACCES)
+        fprintf(stderr,
+                "%s: %s: Permission denied: run this as the user that the process runs as, or as root\n",
+                cli_program(), found);
     else if (r)
         fprintf(stderr, "%s: %s: %s\n", cli_program(), found ? found : "", err_text(r));
     free(found);
@@ -26,12 +30,16 @@ int cli_ask(const char *socket, const char *command, struct buf *answer)
 
 int cli_stop(int argc, char **argv)
 {
-    const char *socket = argc == 3 && strcmp(argv[1], "--socket") == 0 ? argv[2] : NULL;
+    struct cli_arguments a = { .argc = argc, .argv = argv };
+    const char *socket = NULL;
+    enum cli_argument found;
     struct buf answer;
     int r;
 
-    if (argc != 1 && !socket)
-        return cli_wrong_usage("stop");
+    while ((found = cli_argument_next(&a)) == CLI_ARGUMENT_FLAG)
+        socket = a.value;
+    if (found == CLI_ARGUMENT_WRONG)
+        return 2;
     buf_init(&answer, DAEMON_STATUS_BYTES_MAX);
     r = cli_ask(socket, "stop", &answer);
     buf_deinit(&answer);

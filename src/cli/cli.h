@@ -37,6 +37,28 @@ int cli_serve(int argc, char **argv);
 /* The whole program; the exit status. */
 int cli_main(int argc, char **argv);
 
+/* ---- arguments.c: a subcommand's own command line ---- */
+
+struct cli_arguments {
+    int argc;
+    char **argv;        /* argv[0]: the command */
+    unsigned words_max; /* words without a dash that it takes */
+    /* What was found last. */
+    const struct cli_flag *flag; /* NULL: a word */
+    const char *value;           /* of the flag, or the word */
+    int at;
+    unsigned words;
+};
+
+enum cli_argument { CLI_ARGUMENT_END, CLI_ARGUMENT_FLAG, CLI_ARGUMENT_WORD, CLI_ARGUMENT_WRONG };
+
+/* The next one. WRONG: what it is was said, with the usage line; exit with 2. */
+enum cli_argument cli_argument_next(struct cli_arguments *a);
+/* The flag that was found is this one, spelled as in commands.def. */
+bool cli_argument_is(const struct cli_arguments *a, const char *flag);
+/* Its value is none: says so, with `what` is wrong. CLI_ARGUMENT_WRONG. */
+enum cli_argument cli_wrong_value(const struct cli_arguments *a, const char *what);
+
 /* Asks the process behind `socket` (NULL: where one is by default) and says on standard error why it could
  * not. 0 or -errno. */
 NODISCARD int cli_ask(const char *socket, const char *command, struct buf *answer);
@@ -48,6 +70,7 @@ int reload_print(struct span answer, FILE *out, FILE *err);
 const char *cli_program(void);
 
 const struct cli_command *cli_command_find(const char *name); /* NULL: none */
+const char *cli_command_nearest(const char *name);            /* NULL: none is near */
 /* Usage, flags and examples of one. */
 void cli_command_help(FILE *out, const struct cli_command *command);
 /* The tables as text for a document: "options-markdown", "options-man", "flags-man", "commands-man",

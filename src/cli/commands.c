@@ -1,4 +1,5 @@
 /* cli/commands.c - the table of subcommands, and the way from argv to one of them */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -88,7 +89,7 @@ void cli_list_commands(FILE *out)
     fprintf(out, "\n`%s help COMMAND` and `%s help OPTION` say more.\n", program, program);
 }
 
-static int no_such_command(const char *name)
+const char *cli_command_nearest(const char *name)
 {
     const char *best = NULL;
     size_t best_distance = 3;
@@ -101,6 +102,13 @@ static int no_such_command(const char *name)
             best_distance = d;
         }
     }
+    return best;
+}
+
+static int no_such_command(const char *name)
+{
+    const char *best = cli_command_nearest(name);
+
     fprintf(stderr, "%s: there is no command \"%s\"", program, name);
     if (best)
         fprintf(stderr, " (did you mean \"%s\"?)\n", best);
@@ -132,7 +140,7 @@ static int run_command(int argc, char **argv)
     return c->run(argc, argv);
 }
 
-int cli_main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
     bool old_name;
 
@@ -149,4 +157,18 @@ int cli_main(int argc, char **argv)
     if (argc == 2 && strcmp(argv[1], "--version") == 0)
         return cli_version(1, argv);
     return cli_serve(argc, argv);
+}
+
+/* What could not be written was not done, however well the rest went. */
+static int written(int status)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return status;
+    fprintf(stderr, "%s: standard output: %s\n", program, err_text(-errno));
+    return status ? status : 1;
+}
+
+int cli_main(int argc, char **argv)
+{
+    return written(run(argc, argv));
 }

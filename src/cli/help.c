@@ -4,10 +4,22 @@
 #include "cli/cli.h"
 #include "config/config.h"
 
+/* The command or option that is nearest; NULL if nothing is near. */
+static const char *nearest_topic(const char *name)
+{
+    const char *command = cli_command_nearest(name), *option = config_option_nearest(name);
+    struct span s = span_from_str(name + strspn(name, "-"));
+
+    if (!command || !option)
+        return command ? command : option;
+    return text_distance(s, span_from_str(option)) < text_distance(s, span_from_str(command)) ? option
+                                                                                              : command;
+}
+
 /* An option of the serving mode by any of its names, or what is near. */
 static int option_help(const char *name)
 {
-    const char *near = config_option_nearest(name);
+    const char *near = nearest_topic(name);
     struct buf text;
     int r;
 

@@ -4,9 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "config/config.h"
 #include "crypto/crypto.h"
 #include "state/state.h"
 #include "tls/tls.h"
@@ -103,6 +105,8 @@ static void tell_identity(const struct state_foreign *f)
 
 static void tell_differences(const struct state_foreign *f)
 {
+    const char *control = config_variable(CONFIG_VARIABLE_CONTROL_URL);
+
     if (f->profiles > 1)
         printf("  note: %u profiles; only the current one, %s, is taken\n", f->profiles, f->profile);
     if (f->lock_key)
@@ -110,10 +114,28 @@ static void tell_differences(const struct state_foreign *f)
     if (f->serve)
         printf("  note: serve and Funnel settings kept there are not used; the configuration says what is "
                "served\n");
-    if (strcmp(state_foreign_server(f), f->control_url) == 0)
+    if (!state_same_server(f->control_url, control ? control : ""))
         printf("  note: start with TS_URL=%s, or controlURL in the file; with another server the node "
                "registers there\n",
                f->control_url);
+}
+
+/* Root may import for another user: what was written belongs to whom the old state belongs to. */
+static int hand_over(const char *directory)
+{
+    static const char *const written[] = { "manytails.state", "manytails.lock" };
+    char path[4200];
+    struct stat old;
+
+    snprintf(path, sizeof(path), "%s/tailscaled.state", directory);
+    if (stat(path, &old))
+        return -errno;
+    for (size_t i = 0; geteuid() == 0 && i < COUNT_OF(written); i++) {
+        snprintf(path, sizeof(path), "%s/%s", directory, written[i]);
+        if (lchown(path, old.st_uid, old.st_gid) && errno != ENOENT)
+            return -errno;
+    }
+    return 0;
 }
 
 static int save(const char *directory, const struct state_foreign *f)
@@ -131,6 +153,8 @@ static int save(const char *directory, const struct state_foreign *f)
     r = state_save(store, state_foreign_server(f), &keys);
     state_keys_wipe(&keys);
     state_close(store);
+    if (!r)
+        r = hand_over(directory);
     if (r)
         fprintf(stderr, "%s: %s/manytails.state cannot be written: %s\n", cli_program(), directory,
                 err_text(r));
@@ -166,40 +190,51 @@ static bool import_folder(const char *directory, struct totals *t)
     return true;
 }
 
-/* A folder of folders: one for each service. */
-static void import_below(const char *directory, struct totals *t)
+/* A folder of folders: one for each service, by their names. 0 or -errno. */
+static int import_below(const char *directory, struct totals *t)
 {
-    DIR *d = opendir(directory);
-    struct dirent *entry;
+    struct dirent **entries;
+    int n = scandir(directory, &entries, NULL, alphasort);
     char path[4096];
 
-    while (d && (entry = readdir(d)))
-        if (entry->d_name[0] != '.' &&
-            (size_t)snprintf(path, sizeof(path), "%s/%s", directory, entry->d_name) < sizeof(path))
+    if (n < 0)
+        return -errno;
+    for (int i = 0; i < n; i++) {
+        if (entries[i]->d_name[0] != '.' &&
+            (size_t)snprintf(path, sizeof(path), "%s/%s", directory, entries[i]->d_name) < sizeof(path))
             (void)import_folder(path, t);
-    if (d)
-        closedir(d);
+        free(entries[i]);
+    }
+    free(entries);
+    return 0;
 }
 
 int cli_import(int argc, char **argv)
 {
     struct totals t = { 0 };
+    struct cli_arguments a = { .argc = argc, .argv = argv, .words_max = 1 };
     const char *directory = NULL;
+    enum cli_argument found;
 
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--dry-run") == 0)
+    while ((found = cli_argument_next(&a)) != CLI_ARGUMENT_END && found != CLI_ARGUMENT_WRONG)
+        if (found == CLI_ARGUMENT_FLAG)
             t.dry_run = true;
-        else if (argv[i][0] == '-' || directory)
-            return cli_wrong_usage("import");
         else
-            directory = argv[i];
-    }
+            directory = a.value;
+    if (found == CLI_ARGUMENT_WRONG)
+        return 2;
     if (!directory)
         return cli_wrong_usage("import");
     if (crypto_init())
         return 1;
-    if (!import_folder(directory, &t))
-        import_below(directory, &t);
+    if (!import_folder(directory, &t)) {
+        int r = import_below(directory, &t);
+
+        if (r) {
+            fprintf(stderr, "%s: %s: %s\n", cli_program(), directory, err_text(r));
+            return 1;
+        }
+    }
     if (!t.taken && !t.failed) {
         fprintf(stderr, "%s: there is no tailscaled.state in %s, nor in a folder right below it\n",
                 cli_program(), directory);

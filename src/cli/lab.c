@@ -43,38 +43,43 @@ static bool parse_port(const char *text, struct lab_config *out)
     return true;
 }
 
-/* A flag with its value. False: unknown, or the value is none. */
-static bool parse_valued(const char *flag, const char *value, struct lab_config *out)
+/* A flag with its value. NULL, or what is wrong with it. */
+static const char *take_value(const struct cli_arguments *a, struct lab_config *out)
 {
-    if (strcmp(flag, "--port") == 0)
-        return parse_port(value, out);
-    if (strcmp(flag, "--dir") == 0)
-        out->directory = value;
-    else if (strcmp(flag, "--open") == 0)
-        return out->forward_count < LAB_FORWARDS_GIVEN_MAX &&
-               parse_forward(value, &out->forwards[out->forward_count++]);
-    else if (strcmp(flag, "--page") == 0 && out->page_count < LAB_PAGES_MAX)
-        out->pages[out->page_count++] = value;
-    else
-        return false;
-    return true;
+    if (cli_argument_is(a, "--port"))
+        return parse_port(a->value, out) ? NULL : "write a number from 0 to 65471";
+    if (cli_argument_is(a, "--dir")) {
+        out->directory = a->value;
+    } else if (cli_argument_is(a, "--open")) {
+        if (out->forward_count == LAB_FORWARDS_GIVEN_MAX)
+            return "too many of them";
+        if (!parse_forward(a->value, &out->forwards[out->forward_count++]))
+            return "write NAME, NAME:PORT, NAME=LOCALPORT or NAME:PORT=LOCALPORT";
+    } else if (out->page_count < LAB_PAGES_MAX) {
+        out->pages[out->page_count++] = a->value;
+    } else {
+        return "too many of them";
+    }
+    return NULL;
 }
 
 static bool parse(int argc, char **argv, struct lab_config *out)
 {
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--approval") == 0)
+    struct cli_arguments a = { .argc = argc, .argv = argv };
+    enum cli_argument found;
+    const char *wrong;
+
+    while ((found = cli_argument_next(&a)) == CLI_ARGUMENT_FLAG) {
+        if (cli_argument_is(&a, "--approval"))
             out->needs_approval = true;
-        else if (strcmp(argv[i], "--no-client") == 0)
+        else if (cli_argument_is(&a, "--no-client"))
             out->no_client = true;
-        else if (strcmp(argv[i], "--verbose") == 0)
+        else if (cli_argument_is(&a, "--verbose"))
             log_set_level(LOG_DEBUG);
-        else if (i + 1 < argc && parse_valued(argv[i], argv[i + 1], out))
-            i++;
-        else
-            return false;
+        else if ((wrong = take_value(&a, out)))
+            return cli_wrong_value(&a, wrong), false;
     }
-    return true;
+    return found == CLI_ARGUMENT_END;
 }
 
 int cli_lab(int argc, char **argv)
@@ -83,6 +88,6 @@ int cli_lab(int argc, char **argv)
 
     log_set_level(LOG_WARN);
     if (!parse(argc, argv, &config))
-        return cli_wrong_usage("lab");
+        return 2;
     return lab_run(&config);
 }

@@ -127,7 +127,7 @@ static void put_option_man(FILE *out, const struct config_option *o)
     }
     fputs(".br\n", out);
     put_line(out, o->why);
-    fputs(".br\nWhen it changes, ", out);
+    fputs(".br\nA change: ", out);
     put_line(out, o->change);
 }
 
@@ -195,6 +195,29 @@ static void put_flags_man(FILE *out)
     fputs(".El\n", out);
 }
 
+static void put_command_flags_man(FILE *out, const struct cli_command *c)
+{
+    bool any = false;
+
+    for (size_t k = 0; k < cli_flag_count; k++) {
+        if (strcmp(cli_flags[k].command, c->name) != 0)
+            continue;
+        if (!any)
+            fputs(".Bl -tag -width Ds -compact\n", out);
+        any = true;
+        fputs(".It Ic ", out);
+        put_word(out, cli_flags[k].flag);
+        if (*cli_flags[k].argument) {
+            fputs(" Ar ", out);
+            put_word(out, cli_flags[k].argument);
+        }
+        fputc('\n', out);
+        put_line(out, cli_flags[k].text);
+    }
+    if (any)
+        fputs(".El\n", out);
+}
+
 static void put_commands_man(FILE *out)
 {
     fputs(".Bl -tag -width Ds\n", out);
@@ -208,17 +231,7 @@ static void put_commands_man(FILE *out)
         }
         fputc('\n', out);
         put_line(out, c->text);
-        for (size_t k = 0; k < cli_flag_count; k++)
-            if (strcmp(cli_flags[k].command, c->name) == 0) {
-                fputs(".br\n.Ic ", out);
-                put_word(out, cli_flags[k].flag);
-                if (*cli_flags[k].argument) {
-                    fputs(" Ar ", out);
-                    put_word(out, cli_flags[k].argument);
-                }
-                fputs("\n: ", out);
-                put_line(out, cli_flags[k].text);
-            }
+        put_command_flags_man(out, c);
     }
     fputs(".El\n", out);
 }

@@ -95,21 +95,20 @@ int reload_print(struct span answer, FILE *out, FILE *err)
 
 int cli_reload(int argc, char **argv)
 {
+    struct cli_arguments a = { .argc = argc, .argv = argv };
     const char *socket = NULL;
-    bool dry = false, good = true;
+    enum cli_argument found;
     struct buf answer;
+    bool dry = false;
     int status = 1;
 
-    for (int i = 1; i < argc && good; i++) {
-        if (strcmp(argv[i], "--dry-run") == 0 || strcmp(argv[i], "-dry-run") == 0)
-            dry = true;
-        else if (strcmp(argv[i], "--socket") == 0 && i + 1 < argc)
-            socket = argv[++i];
+    while ((found = cli_argument_next(&a)) == CLI_ARGUMENT_FLAG)
+        if (cli_argument_is(&a, "--socket"))
+            socket = a.value;
         else
-            good = false;
-    }
-    if (!good)
-        return cli_wrong_usage("reload");
+            dry = true;
+    if (found == CLI_ARGUMENT_WRONG)
+        return 2;
     buf_init(&answer, DAEMON_STATUS_BYTES_MAX);
     if (cli_ask(socket, dry ? "reload --dry-run" : "reload", &answer) == 0)
         status = reload_print(buf_span(&answer), stdout, stderr);

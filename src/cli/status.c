@@ -18,19 +18,17 @@ struct status_options {
 
 static bool parse(struct status_options *o, int argc, char **argv)
 {
-    for (int i = 1; i < argc; i++) {
-        const char *a = argv[i];
+    struct cli_arguments a = { .argc = argc, .argv = argv, .words_max = 1 };
+    enum cli_argument found;
 
-        if (strcmp(a, "--json") == 0 || strcmp(a, "-json") == 0)
-            o->json = true;
-        else if ((strcmp(a, "--socket") == 0 || strcmp(a, "-socket") == 0) && i + 1 < argc)
-            o->socket = argv[++i];
-        else if (a[0] != '-' && !o->name)
-            o->name = a;
+    while ((found = cli_argument_next(&a)) != CLI_ARGUMENT_END && found != CLI_ARGUMENT_WRONG)
+        if (found == CLI_ARGUMENT_WORD)
+            o->name = a.value;
+        else if (cli_argument_is(&a, "--socket"))
+            o->socket = a.value;
         else
-            return false;
-    }
-    return true;
+            o->json = true;
+    return found == CLI_ARGUMENT_END;
 }
 
 /* A pipe has no width: what reads it may be as wide as it likes. */
@@ -85,7 +83,7 @@ int cli_status(int argc, char **argv)
     int status = 1;
 
     if (!parse(&o, argc, argv))
-        return cli_wrong_usage("status");
+        return 2;
     buf_init(&answer, DAEMON_STATUS_BYTES_MAX);
     if (cli_ask(o.socket, "status", &answer) == 0)
         status = o.json ? print_json(buf_span(&answer), o.name) : print(buf_span(&answer), o.name);

@@ -194,20 +194,22 @@ static int in_terminal(const struct top_options *o)
 
 int cli_top(int argc, char **argv)
 {
+    struct cli_arguments a = { .argc = argc, .argv = argv };
     struct top_options o = { 0 };
+    enum cli_argument found;
 
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--once") == 0)
+    while ((found = cli_argument_next(&a)) == CLI_ARGUMENT_FLAG) {
+        if (cli_argument_is(&a, "--once"))
             o.once = true;
-        else if (strcmp(argv[i], "--socket") == 0 && i + 1 < argc)
-            o.socket = argv[++i];
-        else if (strcmp(argv[i], "--sort") == 0 && i + 1 < argc)
-            o.order = top_order_find(argv[++i]);
-        else
-            return cli_wrong_usage("top");
+        else if (cli_argument_is(&a, "--socket"))
+            o.socket = a.value;
+        else if ((o.order = top_order_find(a.value)) == TOP_ORDER_COUNT)
+            found = cli_wrong_value(&a, "write cpu, memory, requests, in, out or name");
+        if (found == CLI_ARGUMENT_WRONG)
+            break;
     }
-    if (o.order == TOP_ORDER_COUNT)
-        return cli_wrong_usage("top");
+    if (found == CLI_ARGUMENT_WRONG)
+        return 2;
     if (o.once || !isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
         return print_once(&o);
     return in_terminal(&o);

@@ -35,7 +35,5 @@ int state_foreign_parse(struct span file, struct state_foreign *out, char why[ST
 /* A sentence for the log: what was taken. */
 void state_foreign_words(const struct state_foreign *f, const struct state_keys *taken,
                          char why[STATE_WHY_BYTES]);
-/* Slashes at the end and old names of the hosted service aside. */
-bool state_same_server(const char *a, const char *b);
 
 #endif

@@ -75,6 +75,8 @@ NODISCARD int state_foreign_read(const char *directory, struct state_foreign *ou
 void state_foreign_keys(const struct state_foreign *f, const char *control_url, struct state_keys *out);
 /* The control server it belongs to, as a URL. */
 const char *state_foreign_server(const struct state_foreign *f);
+/* Slashes at the end and old names of the hosted service aside; "" is the hosted one too. */
+bool state_same_server(const char *a, const char *b);
 
 /* ---- keys ------------------------------------------------------------------------------------------- */
 
