@@ -153,6 +153,18 @@ static void eighty_columns_are_enough_for_every_column(void **state)
     assert_non_null(strstr((const char *)buf_span(&text).data, "running\n"));
 }
 
+static void a_long_name_gives_way_to_the_state(void **state)
+{
+    (void)state;
+    sample(&now, SEC, 1, 1, 1);
+    top_sample_rates(&now, NULL);
+    memset(now.rows[0].name, 'n', 63);
+    strcpy(now.rows[0].state, "starting");
+    assert_int_equal(top_write(&text, &now, false, 120, 0), 0);
+    assert_int_equal(buf_append(&text, span_make("", 1)), 0);
+    assert_non_null(strstr((const char *)buf_span(&text).data, "starting\n"));
+}
+
 static void memory_stands_beside_that_of_the_process(void **state)
 {
     (void)state;
@@ -220,6 +232,7 @@ int main(void)
         T(a_service_that_began_anew_counts_from_nothing),
         T(no_line_is_wider_than_the_terminal),
         T(eighty_columns_are_enough_for_every_column),
+        T(a_long_name_gives_way_to_the_state),
         T(memory_stands_beside_that_of_the_process),
         T(rows_come_in_the_order_that_was_asked_for),
         T(a_small_terminal_shows_the_first_rows),

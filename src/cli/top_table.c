@@ -6,7 +6,7 @@
 
 #define ANSWER_BYTES_MAX (64 << 20)
 #define SHARED "(shared)" /* the row of what no service asked for */
-#define FIXED_COLUMNS 62  /* all but the name and the state */
+#define FIXED_COLUMNS 63  /* all but the name and the state */
 #define NAME_COLUMNS_MIN 10
 
 /* ---- reading ---------------------------------------------------------------------------- */
@@ -348,13 +348,16 @@ static int put_head(struct buf *out, const struct top_sample *s, bool since_star
 
 int top_write(struct buf *out, const struct top_sample *s, bool since_start, size_t columns, size_t lines)
 {
-    size_t longest = NAME_COLUMNS_MIN, room = columns > FIXED_COLUMNS ? columns - FIXED_COLUMNS : 0, name;
+    size_t longest = NAME_COLUMNS_MIN, state = strlen("STATE"), room, name;
     size_t shown = lines ? MIN(s->count, lines > 2 ? lines - 2 : 0) : s->count;
     int r;
 
     for (size_t i = 0; i < s->count; i++)
         longest = MAX(longest, strlen(s->rows[i].name));
-    name = MIN(longest, MAX(room > 10 ? room - 8 : room, (size_t)NAME_COLUMNS_MIN));
+    for (size_t i = 0; i < s->count; i++)
+        state = MAX(state, strlen(s->rows[i].state));
+    room = columns > FIXED_COLUMNS + state ? columns - FIXED_COLUMNS - state : 0;
+    name = MIN(longest, MAX(room, (size_t)NAME_COLUMNS_MIN));
     r = put_head(out, s, since_start, name, columns);
     for (size_t i = 0; i < shown && !r; i++)
         r = put_row(out, &s->rows[i], name, columns);
