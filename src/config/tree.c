@@ -71,6 +71,7 @@ static const char *hint_for(const char *said, char at)
           ": a second \": \" on this line; put the value in quotes, or fix the indentation" },
         { "did not find expected ',' or ']'", ": a list that began with [ is not closed" },
         { "did not find expected ',' or '}'", ": a mapping that began with { is not closed" },
+        { "did not find expected node content", ": a value is missing, or a [ or { is not closed" },
         { "did not find expected key", ": the indentation is not that of the keys above" },
         { "could not find expected ':'", ": write key: value" },
         { "unexpected end of stream", ": a quote is not closed" },

@@ -349,8 +349,8 @@ static void read_top(struct yaml_reading *y, const struct yaml_flat *top, bool f
 
         for (size_t k = 0; k < COUNT_OF(sections); k++)
             section |= span_equal_str(e->key->text, sections[k]);
-        if (section || e == expand_key)
-            continue;
+        if (section || e == expand_key || text_starts_with(e->key->text, "x-"))
+            continue; /* "x-" is how YAML users name what only holds anchors */
         if (o && o->scope == OPTION_PROCESS && first)
             set_option(y, o, y->c, y->c->places, e);
         else
