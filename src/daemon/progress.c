@@ -212,6 +212,10 @@ void progress_init(struct daemon *d)
 
 void progress_begin(struct daemon *d)
 {
+    char line[LOG_FOOTER_BYTES];
+
+    if (!d->bringing_up && !progress_text(d, sizeof(line) - 1, line, sizeof(line)))
+        return; /* nobody has to come up */
     if (!d->bringing_up)
         d->bringing_up_since = ev_now(d->loop);
     d->bringing_up = true;

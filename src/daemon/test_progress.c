@@ -123,6 +123,8 @@ static void it_is_over_when_all_are_up_and_begins_anew_with_a_reload(void **stat
     says(w, "git", NODE_RUNNING, "connected");
     world_turn(w);
     assert_false(w->d.bringing_up);
+    APPLY(w, WEB, GIT); /* nobody has to come up: nothing to tell */
+    assert_false(w->d.bringing_up);
 }
 
 int main(void)
