@@ -64,7 +64,7 @@ static const char *change_text(const struct option *o)
     case CONFIG_COST_NODE:
         return "a reload restarts the service's node";
     case CONFIG_COST_LISTENER:
-        return "a reload cuts the service's connections";
+        return "a reload takes it over for new connections; those that are there go on";
     case CONFIG_COST_IN_PLACE:
     case CONFIG_COST_NOTHING:
         return "a reload takes it over without losing a connection";
