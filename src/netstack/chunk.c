@@ -5,10 +5,12 @@
 
 static const uint32_t class_bytes[CHUNK_CLASSES] = { 2048, 16384, 65536 };
 
-/* Free objects are kept until netstack_trim: up to so many bytes of a size, or as many as are in use. A bulk
+/* Free objects are kept until netstack_trim: of each size as many as are in use, or up to KEPT_BYTES. A bulk
  * transfer breathes by whole windows: one acknowledgement frees megabytes that the next write takes again,
- * and whatever went back to the system meanwhile costs a page fault for each 4 KiB. */
+ * and whatever went back to the system meanwhile costs a page fault for each 4 KiB. So of the large ones a
+ * window stays, in use or free; there are never more than were in use at once. */
 #define KEPT_BYTES (512u << 10)
+#define WINDOW_BYTES (4u << 20) /* as much as a stream may have in flight */
 
 void *cache_alloc(struct object_cache *c)
 {
@@ -36,7 +38,11 @@ static void drop_one(struct object_cache *c)
 
 static size_t may_keep(const struct object_cache *c)
 {
-    return MAX((size_t)KEPT_BYTES, c->used * c->bytes);
+    size_t used = c->used * c->bytes, keep = MAX(used, (size_t)KEPT_BYTES);
+
+    if (c->bytes == class_bytes[CHUNK_LARGE] && used < WINDOW_BYTES)
+        keep = MAX(keep, WINDOW_BYTES - used);
+    return keep;
 }
 
 void cache_release(struct object_cache *c, void *object)

@@ -317,7 +317,7 @@ static void small_writes_do_not_waste_memory(void **state)
 static void what_a_burst_freed_waits_for_the_next_one(void **state)
 {
     (void)state;
-    struct object_cache c = { .bytes = 65536 };
+    struct object_cache c = { .bytes = 16384 };
     void *held[100];
 
     for (int i = 0; i < 100; i++)
@@ -330,6 +330,25 @@ static void what_a_burst_freed_waits_for_the_next_one(void **state)
     assert_in_range(c.kept * c.bytes, 256 << 10, 512 << 10);
     cache_trim(&c);
     assert_int_equal(c.kept, 0);
+    assert_null(c.free);
+}
+
+/* Large chunks are what a stream's window is made of: as much as one may have in flight stays, not more. */
+static void of_a_windows_chunks_all_wait_for_the_next_one(void **state)
+{
+    (void)state;
+    struct object_cache c = { .bytes = 65536 };
+    void *held[100];
+
+    for (int i = 0; i < 100; i++)
+        assert_non_null(held[i] = cache_alloc(&c));
+    for (int i = 0; i < 95; i++)
+        cache_release(&c, held[i]);
+    assert_int_equal(c.kept + c.used, 64);
+    for (int i = 95; i < 100; i++)
+        cache_release(&c, held[i]);
+    assert_int_equal(c.kept, 64);
+    cache_trim(&c);
     assert_null(c.free);
 }
 
@@ -356,6 +375,7 @@ int main(void)
         cmocka_unit_test(records_agree_with_a_byte_map),
         cmocka_unit_test(small_writes_do_not_waste_memory),
         cmocka_unit_test(what_a_burst_freed_waits_for_the_next_one),
+        cmocka_unit_test(of_a_windows_chunks_all_wait_for_the_next_one),
         cmocka_unit_test(rates_allow_bursts_and_no_more),
     };
 
