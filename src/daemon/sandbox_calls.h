@@ -21,11 +21,8 @@ CALL_IF(ioctl, 1, TEST_IOCTL)
 #ifdef CALLS_ALWAYS
 /* the loop */
 CALL(epoll_pwait)
-CALL(epoll_pwait2)
 CALL(epoll_ctl)
 CALL(epoll_create1)
-CALL(eventfd2)
-CALL(signalfd4)
 CALL(ppoll)
 CALL(pselect6)
 /* sockets */
@@ -122,7 +119,6 @@ CALL(uname)
 CALL(sysinfo)
 /* the older forms that this architecture still uses */
 #ifdef __x86_64__
-CALL(epoll_wait)
 CALL(poll)
 CALL(select)
 CALL(open)

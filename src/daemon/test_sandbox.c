@@ -111,6 +111,11 @@ static int signal_the_parent(void)
     return fails(kill(getppid(), 0));
 }
 
+static int signal_a_thread_of_the_parent(void)
+{
+    return fails(tgkill(getppid(), getppid(), 0));
+}
+
 static int map_memory_to_run(void)
 {
     return mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED ? errno
@@ -160,6 +165,7 @@ static void what_is_forbidden_fails_and_the_process_goes_on(void **state)
     (void)state;
     assert_int_equal(inside(start_a_program), EPERM);
     assert_int_equal(inside(signal_the_parent), EPERM);
+    assert_int_equal(inside(signal_a_thread_of_the_parent), EPERM);
     assert_int_equal(inside(open_a_packet_socket), EPERM);
     assert_int_equal(inside(change_user), EPERM);
     assert_int_equal(inside(read_a_foreign_file), EACCES);
@@ -220,6 +226,11 @@ static int resolve_and_trust(void)
     return fd < 0 || certs < 0 ? errno : 0;
 }
 
+static int wake_a_thread(void)
+{
+    return fails(tgkill(getpid(), gettid(), SIGURG));
+}
+
 static int stop_itself(void)
 {
     return fails(kill(getpid(), 0));
@@ -238,6 +249,7 @@ static void what_the_program_does_goes_on(void **state)
     assert_int_equal(inside(start_a_thread), 0);
     assert_int_equal(inside(resolve_and_trust), 0);
     assert_int_equal(inside(stop_itself), 0);
+    assert_int_equal(inside(wake_a_thread), 0);
     assert_int_equal(inside(read_status_of_itself), 0);
 }
 

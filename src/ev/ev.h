@@ -4,6 +4,7 @@
  * ev_loop_stop. Nothing ticks: the loop sleeps until a descriptor, a deadline or a letter.
  * A turn: take now, dispatch what is ready, run due timers, run posted tasks until none is left.
  * Callbacks may stop, free or start anything, also themselves.
+ * A thread that runs a loop has SIGURG blocked from then on: other threads wake the loop with it.
  */
 #ifndef MANYTAILS_EV_EV_H
 #define MANYTAILS_EV_EV_H
@@ -86,7 +87,7 @@ struct ev_io {
 void ev_io_init(struct ev_io *io, struct ev_loop *loop,
                 void (*fn)(struct ev_io *, unsigned events, time_ns now));
 NODISCARD int ev_io_start(struct ev_io *io, int fd); /* EV_READ and EV_WRITE edges, both always */
-/* EV_READ edges only: for descriptors on which nobody ever waits to write (UDP, netlink, eventfd, listeners),
+/* EV_READ edges only: for descriptors on which nobody ever waits to write (UDP, netlink, inotify, listeners),
  * because each packet that left them would otherwise wake the loop. */
 NODISCARD int ev_io_start_reader(struct ev_io *io, int fd);
 void ev_io_stop(struct ev_io *io); /* no event of this descriptor comes any more */
@@ -193,7 +194,8 @@ void ev_watch_remove(struct ev_watch *w, int id);
 
 /* ---- signals ------------------------------------------------------------------ */
 
-/* Signals arrive as calls on this loop. Call it before any thread is started. */
+/* Signals arrive as calls on this loop, several of one number at once as one. Call it before any thread is
+ * started, and not from inside the loop. */
 NODISCARD int ev_signals_start(struct ev_loop *loop, const int *signals, size_t count,
                                void (*fn)(void *owner, int signal), void *owner);
 void ev_signals_stop(struct ev_loop *loop);

@@ -4,6 +4,9 @@
 
 #include "ev/ev.h"
 
+#include <signal.h>
+#include <stdatomic.h>
+
 /* ---- timer wheel (wheel.c) ---------------------------------------------------
  * Four levels of 256 slots; a slot of level n is 256^n milliseconds wide. What is farther than
  * 256^4 ms (49 days) waits in the last slot and is sorted in again when it comes round.
@@ -39,8 +42,11 @@ struct io_slot {
 
 struct ev_loop {
     int epoll_fd;
-    int wake_fd; /* eventfd: ev_loop_stop and mailboxes */
-    struct ev_io wake_io;
+    struct {
+        atomic_int state;      /* enum wake_state */
+        pid_t process, thread; /* who runs the loop */
+        sigset_t mask;         /* while it waits */
+    } wake;
     time_ns now;
     _Atomic bool stopping;
     struct wheel wheel;
@@ -59,7 +65,15 @@ struct ev_loop {
     } sleep;
 };
 
-void loop_wake(struct ev_loop *loop);
+/* wake.c: other threads */
+NODISCARD int wake_init(void);
+void wake_claim(struct ev_loop *loop);      /* this thread runs the loop from now on */
+bool wake_may_wait(struct ev_loop *loop);   /* false: somebody called meanwhile */
+bool wake_was_called(struct ev_loop *loop); /* the wait is over: are there letters? */
+void loop_wake(struct ev_loop *loop);       /* any thread */
+/* signals.c: only if loop->signals */
+void signals_claim(struct ev_loop *loop);
+void signals_tell(struct ev_loop *loop, bool busy); /* busy: the wait brought something else */
 /* A descriptor of our own that only brings something: made just now (-1: errno says why it was not), read by
  * the loop. 0 or -errno, and then it is closed. */
 NODISCARD int io_open(struct ev_io *io, struct ev_loop *loop,

@@ -4,9 +4,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <time.h>
-#include <unistd.h>
 
 #define EVENTS_PER_WAIT 128
 
@@ -46,17 +44,6 @@ uint64_t ev_loop_wakeups(const struct ev_loop *loop)
 
 /* ---- life ------------------------------------------------------------------- */
 
-static void on_wake(struct ev_io *io, unsigned events, time_ns now)
-{
-    uint64_t count;
-
-    (void)events;
-    (void)now;
-    if (read(io->fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
-        must(!"eventfd cannot be read");
-    mailboxes_drain(io->loop);
-}
-
 int ev_loop_new(struct ev_loop **out)
 {
     struct ev_loop *loop = calloc(1, sizeof(*loop));
@@ -70,9 +57,7 @@ int ev_loop_new(struct ev_loop **out)
     list_init(&loop->tasks);
     list_init(&loop->mailboxes);
     loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    ev_io_init(&loop->wake_io, loop, on_wake);
-    r = loop->epoll_fd < 0 || loop->wake_fd < 0 ? -errno : ev_io_start_reader(&loop->wake_io, loop->wake_fd);
+    r = loop->epoll_fd < 0 ? -errno : wake_init();
     if (r) {
         ev_loop_free(loop);
         return err_trace(r);
@@ -87,18 +72,9 @@ void ev_loop_free(struct ev_loop *loop)
         return;
     resolver_free(loop->resolver);
     ev_signals_stop(loop);
-    ev_close(&loop->wake_fd);
     ev_close(&loop->epoll_fd);
     free(loop->slots);
     free(loop);
-}
-
-void loop_wake(struct ev_loop *loop)
-{
-    uint64_t one = 1;
-
-    if (write(loop->wake_fd, &one, sizeof(one)) < 0)
-        must(errno == EAGAIN); /* the counter is full: it is awake */
 }
 
 void ev_loop_stop(struct ev_loop *loop)
@@ -321,15 +297,17 @@ static int wait_ms(struct ev_loop *loop, time_ns wait_max)
     return (int)MIN((wait + MSEC - 1) / MSEC, (time_ns)INT32_MAX);
 }
 
-int ev_loop_turn(struct ev_loop *loop, time_ns wait_max)
+static int turn(struct ev_loop *loop, time_ns wait_max)
 {
     struct epoll_event events[EVENTS_PER_WAIT];
     int count, timeout;
 
     run_tasks(loop); /* posted outside a turn */
     timeout = wait_ms(loop, wait_max);
+    if (timeout && !wake_may_wait(loop))
+        timeout = 0;
     account_asleep();
-    count = epoll_wait(loop->epoll_fd, events, EVENTS_PER_WAIT, timeout);
+    count = epoll_pwait(loop->epoll_fd, events, EVENTS_PER_WAIT, timeout, &loop->wake.mask);
     if (count < 0 && errno != EINTR)
         return err_trace(-errno);
     loop->wakeups += timeout != 0;
@@ -337,6 +315,10 @@ int ev_loop_turn(struct ev_loop *loop, time_ns wait_max)
     loop->now = ev_clock();
     if (timeout && loop->sleep.fn)
         look_for_sleep(loop);
+    if (wake_was_called(loop))
+        mailboxes_drain(loop);
+    if (loop->signals)
+        signals_tell(loop, count > 0);
     for (int i = 0; i < count; i++)
         dispatch(loop, &events[i]);
     run_timers(loop);
@@ -344,10 +326,23 @@ int ev_loop_turn(struct ev_loop *loop, time_ns wait_max)
     return 0;
 }
 
+static void claim(struct ev_loop *loop)
+{
+    wake_claim(loop);
+    signals_claim(loop);
+}
+
+int ev_loop_turn(struct ev_loop *loop, time_ns wait_max)
+{
+    claim(loop);
+    return turn(loop, wait_max);
+}
+
 int ev_loop_run(struct ev_loop *loop)
 {
+    claim(loop);
     while (!atomic_load(&loop->stopping)) {
-        int r = ev_loop_turn(loop, TIME_NEVER);
+        int r = turn(loop, TIME_NEVER);
 
         if (r)
             return r;

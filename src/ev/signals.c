@@ -1,58 +1,100 @@
+/* ev/signals.c - signals of the process, as calls on the loop
+ *
+ * They are blocked in every thread, and let in only where this loop's thread waits: no system call elsewhere
+ * is interrupted, and the handler meets nothing half done. It notes; the turn that follows tells.
+ */
 #include "ev/internal.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/signalfd.h>
-#include <unistd.h>
 
 struct ev_signal_watch {
-    struct ev_io io;
+    sigset_t set;
+    volatile sig_atomic_t any, raised[NSIG];
     void (*fn)(void *owner, int signal);
     void *owner;
 };
 
-static void on_signal(struct ev_io *io, unsigned events, time_ns now)
-{
-    struct ev_signal_watch *w = CONTAINER_OF(io, struct ev_signal_watch, io);
-    struct signalfd_siginfo info;
+/* A handler has no argument of ours: what the loop that this thread runs watches. */
+static _Thread_local struct ev_signal_watch *watching;
 
-    (void)events;
-    (void)now;
-    while (io->fd >= 0 && read(io->fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
-        w->fn(w->owner, (int)info.ssi_signo);
+static void on_signal(int signal)
+{
+    if (!watching)
+        return;
+    watching->raised[signal] = 1;
+    watching->any = 1;
+}
+
+void signals_claim(struct ev_loop *loop)
+{
+    watching = loop->signals;
+    for (int i = 1; watching && i < NSIG; i++)
+        if (sigismember(&watching->set, i) == 1)
+            sigdelset(&loop->wake.mask, i);
+}
+
+void signals_tell(struct ev_loop *loop, bool busy)
+{
+    struct ev_signal_watch *w = loop->signals;
+
+    /* The kernel prefers descriptors that are ready to signals that wait: without this look in between a loop
+     * that always has work would never hear one. */
+    if (busy)
+        ppoll(NULL, 0, &(struct timespec) { 0 }, &loop->wake.mask);
+    if (!w->any)
+        return;
+    w->any = 0;
+    for (int i = 1; i < NSIG && loop->signals == w; i++)
+        if (w->raised[i]) {
+            w->raised[i] = 0;
+            w->fn(w->owner, i);
+        }
+}
+
+static int handle_with(const sigset_t *set, void (*handler)(int))
+{
+    struct sigaction action = { .sa_handler = handler, .sa_flags = SA_RESTART };
+
+    for (int i = 1; i < NSIG; i++)
+        if (sigismember(set, i) == 1 && sigaction(i, &action, NULL) < 0)
+            return -errno;
+    return 0;
 }
 
 int ev_signals_start(struct ev_loop *loop, const int *signals, size_t count,
                      void (*fn)(void *owner, int signal), void *owner)
 {
     struct ev_signal_watch *w = calloc(1, sizeof(*w));
-    sigset_t set;
     int r;
 
     if (!w)
         return -ENOMEM;
-    sigemptyset(&set);
+    sigemptyset(&w->set);
     for (size_t i = 0; i < count; i++)
-        sigaddset(&set, signals[i]);
-    sigprocmask(SIG_BLOCK, &set, NULL);
+        sigaddset(&w->set, signals[i]);
     w->fn = fn;
     w->owner = owner;
-    r = io_open(&w->io, loop, on_signal, signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
-    if (r)
+    pthread_sigmask(SIG_BLOCK, &w->set, NULL);
+    r = handle_with(&w->set, on_signal);
+    if (r) {
         free(w);
-    else
-        loop->signals = w;
-    return r;
+        return err_trace(r);
+    }
+    loop->signals = w;
+    return 0;
 }
 
+/* They stay blocked: what comes now comes to nobody. */
 void ev_signals_stop(struct ev_loop *loop)
 {
-    struct ev_signal_watch *w = loop->signals;
-
-    if (!w)
+    if (!loop->signals)
         return;
-    io_close(&w->io);
-    free(w);
+    if (watching == loop->signals)
+        watching = NULL;
+    free(loop->signals);
     loop->signals = NULL;
 }

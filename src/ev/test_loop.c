@@ -1,4 +1,6 @@
+#include <dirent.h>
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -8,7 +10,7 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "ev/ev.h"
+#include "ev/internal.h"
 
 static struct ev_loop *loop;
 
@@ -47,10 +49,10 @@ static void stop_at_three(struct ev_timer *t, time_ns now)
 /* The system call, counted. */
 static int waits;
 
-int epoll_wait(int fd, struct epoll_event *events, int count, int timeout)
+int epoll_pwait(int fd, struct epoll_event *events, int count, int timeout, const sigset_t *mask)
 {
     waits++;
-    return (int)syscall(SYS_epoll_pwait, fd, events, count, timeout, NULL, 0);
+    return (int)syscall(SYS_epoll_pwait, fd, events, count, timeout, mask, _NSIG / 8);
 }
 
 static void timers_run_and_the_loop_sleeps_between(void **state)
@@ -197,6 +199,275 @@ static void letters_of_a_thread_arrive_in_order(void **state)
     pthread_join(thread, NULL);
     assert_int_equal(next, 1000);
     ev_mailbox_free(m);
+}
+
+/* ---- waking ------------------------------------------------------------------- */
+
+/* The system call, counted. */
+static atomic_int wake_signals;
+
+int tgkill(pid_t process, pid_t thread, int signal)
+{
+    atomic_fetch_add(&wake_signals, 1);
+    return (int)syscall(SYS_tgkill, process, thread, signal);
+}
+
+static void take_letter(void *owner, struct ev_letter *letter, time_ns now)
+{
+    (void)letter;
+    (void)now;
+    ++*(int *)owner;
+}
+
+struct caller {
+    struct ev_loop *loop;
+    struct ev_mailbox *mailbox;
+    struct ev_letter letter;
+};
+
+static void *call_when_it_waits(void *arg)
+{
+    struct caller *c = arg;
+
+    while (!atomic_load(&c->loop->wake.state)) /* it is awake */
+        sched_yield();
+    ev_mailbox_post(c->mailbox, &c->letter);
+    return NULL;
+}
+
+static void a_letter_wakes_a_loop_that_waits(void **state)
+{
+    (void)state;
+    struct caller c = { .loop = loop };
+    pthread_t thread;
+    int taken = 0;
+
+    assert_int_equal(ev_mailbox_new(&c.mailbox, loop, take_letter, &taken), 0);
+    atomic_store(&wake_signals, 0);
+    assert_int_equal(pthread_create(&thread, NULL, call_when_it_waits, &c), 0);
+    assert_int_equal(ev_loop_turn(loop, TIME_NEVER), 0);
+    pthread_join(thread, NULL);
+    assert_int_equal(taken, 1);
+    assert_int_equal(atomic_load(&wake_signals), 1);
+    ev_mailbox_free(c.mailbox);
+}
+
+/* Whoever is at work looks before it waits: no system call for what it finds then. */
+static void a_loop_at_work_gets_letters_without_a_signal(void **state)
+{
+    (void)state;
+    struct ev_letter letters[3] = { 0 };
+    struct ev_mailbox *m;
+    int taken = 0;
+
+    assert_int_equal(ev_mailbox_new(&m, loop, take_letter, &taken), 0);
+    atomic_store(&wake_signals, 0);
+    for (size_t i = 0; i < COUNT_OF(letters); i++)
+        ev_mailbox_post(m, &letters[i]);
+    assert_int_equal(ev_loop_turn(loop, TIME_NEVER), 0);
+    assert_int_equal(taken, 3);
+    assert_int_equal(ev_loop_wakeups(loop), 0);
+    assert_int_equal(atomic_load(&wake_signals), 0);
+    ev_mailbox_free(m);
+}
+
+/* A signal that comes when the loop is up already, for another reason, ends the next wait and no other call.
+ */
+static void a_late_signal_interrupts_only_a_wait_of_the_loop(void **state)
+{
+    (void)state;
+    assert_int_equal(ev_loop_turn(loop, 0), 0);
+    assert_int_equal(tgkill(getpid(), gettid(), SIGURG), 0);
+    assert_int_equal(poll(NULL, 0, 10), 0);
+    assert_int_equal(ev_loop_turn(loop, TIME_NEVER), 0);
+    assert_int_equal(ev_loop_wakeups(loop), 1);
+}
+
+struct player {
+    struct ev_loop *loop;
+    struct ev_mailbox *mailbox;
+    struct player *other;
+    int left;
+};
+
+static void play(void *owner, struct ev_letter *letter, time_ns now)
+{
+    struct player *p = owner;
+
+    (void)now;
+    if (--p->left) {
+        ev_mailbox_post(p->other->mailbox, letter);
+        return;
+    }
+    ev_loop_stop(p->loop);
+    ev_loop_stop(p->other->loop);
+}
+
+static void *run_player(void *arg)
+{
+    struct player *p = arg;
+
+    must(ev_loop_run(p->loop) == 0);
+    return NULL;
+}
+
+/* Each answers at once, so the letter comes while the other is about to wait, in every way there is. One call
+ * missed and both wait for ever. */
+static void letters_to_and_fro_are_never_missed(void **state)
+{
+    (void)state;
+    struct player p[2] = { { .loop = loop, .left = 20000 }, { .left = 20000 } };
+    struct ev_letter letter = { 0 };
+    pthread_t thread;
+
+    assert_int_equal(ev_loop_new(&p[1].loop), 0);
+    for (int i = 0; i < 2; i++) {
+        p[i].other = &p[!i];
+        assert_int_equal(ev_mailbox_new(&p[i].mailbox, p[i].loop, play, &p[i]), 0);
+    }
+    assert_int_equal(pthread_create(&thread, NULL, run_player, &p[1]), 0);
+    ev_mailbox_post(p[0].mailbox, &letter);
+    assert_int_equal(ev_loop_run(loop), 0);
+    pthread_join(thread, NULL);
+    ev_mailbox_free(p[1].mailbox);
+    ev_mailbox_free(p[0].mailbox);
+    ev_loop_free(p[1].loop);
+}
+
+/* A loop may be run by one thread, then by another; who calls finds the present one, and a thread that is
+ * gone is not missed. */
+static void calls_reach_whoever_runs_the_loop_now(void **state)
+{
+    (void)state;
+    struct player first = { .loop = loop };
+    pthread_t thread;
+
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(pthread_create(&thread, NULL, run_player, &first), 0);
+        while (!atomic_load(&loop->wake.state))
+            sched_yield();
+        ev_loop_stop(loop);
+        pthread_join(thread, NULL);
+        assert_int_not_equal(loop->wake.thread, gettid());
+    }
+    atomic_store(&loop->wake.state, 1); /* as if it had been seen waiting a moment ago */
+    ev_loop_stop(loop);
+    assert_int_equal(ev_loop_turn(loop, TIME_NEVER), 0);
+}
+
+static int descriptors(void)
+{
+    DIR *d = opendir("/proc/self/fd");
+    int n = 0;
+
+    assert_non_null(d);
+    while (readdir(d))
+        n++;
+    closedir(d);
+    return n;
+}
+
+/* ---- signals -------------------------------------------------------------------- */
+
+static int heard[NSIG];
+
+static void hear(void *owner, int signal)
+{
+    (void)owner;
+    heard[signal]++;
+}
+
+static const int signals[] = { SIGTERM, SIGHUP, SIGUSR1 };
+
+static void signals_come_as_calls_and_interrupt_nothing_else(void **state)
+{
+    (void)state;
+    memset(heard, 0, sizeof(heard));
+    assert_int_equal(ev_signals_start(loop, signals, COUNT_OF(signals), hear, NULL), 0);
+    assert_int_equal(kill(getpid(), SIGHUP), 0);
+    assert_int_equal(kill(getpid(), SIGTERM), 0);
+    assert_int_equal(kill(getpid(), SIGHUP), 0);
+    assert_int_equal(poll(NULL, 0, 10), 0);
+    assert_int_equal(heard[SIGHUP], 0);
+    assert_int_equal(ev_loop_turn(loop, TIME_NEVER), 0);
+    assert_int_equal(heard[SIGHUP], 1);
+    assert_int_equal(heard[SIGTERM], 1);
+    assert_int_equal(heard[SIGUSR1], 0);
+    assert_int_equal(kill(getpid(), SIGUSR1), 0);
+    assert_int_equal(ev_loop_turn(loop, TIME_NEVER), 0);
+    assert_int_equal(heard[SIGUSR1], 1);
+    assert_int_equal(heard[SIGHUP], 1);
+    ev_signals_stop(loop);
+    assert_int_equal(kill(getpid(), SIGHUP), 0); /* to nobody, and harmless */
+    assert_int_equal(ev_loop_turn(loop, 0), 0);
+    assert_int_equal(heard[SIGHUP], 1);
+}
+
+static void stop_signals(void *owner, int signal)
+{
+    hear(owner, signal);
+    ev_signals_stop(loop);
+}
+
+static void signals_may_be_stopped_by_one(void **state)
+{
+    (void)state;
+    memset(heard, 0, sizeof(heard));
+    assert_int_equal(ev_signals_start(loop, signals, COUNT_OF(signals), stop_signals, NULL), 0);
+    assert_int_equal(kill(getpid(), SIGHUP), 0);
+    assert_int_equal(kill(getpid(), SIGTERM), 0);
+    assert_int_equal(ev_loop_turn(loop, TIME_NEVER), 0);
+    assert_int_equal(heard[SIGHUP] + heard[SIGTERM], 1);
+}
+
+static void read_and_write(struct ev_io *io, unsigned events, time_ns now)
+{
+    char byte;
+
+    (void)events;
+    (void)now;
+    assert_int_equal(ev_read(io->fd, &byte, 1), 1);
+    assert_int_equal(ev_write(CONTAINER_OF(io, struct counter, io)->count, span_from_str("x")), 1);
+}
+
+/* The kernel tells of descriptors first. */
+static void a_loop_that_never_waits_hears_signals(void **state)
+{
+    (void)state;
+    struct counter c = { 0 };
+    int pair[2], turns = 0;
+
+    memset(heard, 0, sizeof(heard));
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+    ev_io_init(&c.io, loop, read_and_write);
+    c.count = pair[1];
+    assert_int_equal(ev_io_start_reader(&c.io, pair[0]), 0);
+    assert_int_equal(ev_write(pair[1], span_from_str("x")), 1);
+    assert_int_equal(ev_signals_start(loop, signals, COUNT_OF(signals), hear, NULL), 0);
+    assert_int_equal(kill(getpid(), SIGTERM), 0);
+    while (!heard[SIGTERM] && turns++ < 100)
+        assert_int_equal(ev_loop_turn(loop, TIME_NEVER), 0);
+    assert_int_equal(heard[SIGTERM], 1);
+    ev_signals_stop(loop);
+    ev_io_stop(&c.io);
+    close(pair[0]);
+    close(pair[1]);
+}
+
+static void a_loop_with_letters_and_signals_holds_one_descriptor(void **state)
+{
+    (void)state;
+    int before = descriptors(), taken = 0;
+    struct ev_loop *other;
+    struct ev_mailbox *m;
+
+    assert_int_equal(ev_loop_new(&other), 0);
+    assert_int_equal(ev_mailbox_new(&m, other, take_letter, &taken), 0);
+    assert_int_equal(ev_signals_start(other, signals, COUNT_OF(signals), hear, NULL), 0);
+    assert_int_equal(descriptors(), before + 1);
+    ev_mailbox_free(m);
+    ev_loop_free(other);
+    assert_int_equal(descriptors(), before);
 }
 
 struct question {
@@ -402,6 +673,16 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_stopped_io_is_silent, set_up, tear_down),
         cmocka_unit_test_setup_teardown(reads_and_ends_are_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(letters_of_a_thread_arrive_in_order, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_letter_wakes_a_loop_that_waits, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_loop_at_work_gets_letters_without_a_signal, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_late_signal_interrupts_only_a_wait_of_the_loop, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(letters_to_and_fro_are_never_missed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(calls_reach_whoever_runs_the_loop_now, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(signals_come_as_calls_and_interrupt_nothing_else, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(signals_may_be_stopped_by_one, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_loop_that_never_waits_hears_signals, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_loop_with_letters_and_signals_holds_one_descriptor, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(a_letter_may_free_another_mailbox, set_up, tear_down),
         cmocka_unit_test_setup_teardown(names_are_answered_from_the_loop, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_sleep_of_the_machine_is_told_once_at_the_next_wake_up, set_up,
