@@ -43,6 +43,12 @@ static bool parse_port(const char *text, struct lab_config *out)
     return true;
 }
 
+static bool is_name(const char *text)
+{
+    return *text &&
+           strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") == strlen(text);
+}
+
 /* A flag with its value. NULL, or what is wrong with it. */
 static const char *take_value(const struct cli_arguments *a, struct lab_config *out)
 {
@@ -55,6 +61,8 @@ static const char *take_value(const struct cli_arguments *a, struct lab_config *
             return "too many of them";
         if (!parse_forward(a->value, &out->forwards[out->forward_count++]))
             return "write NAME, NAME:PORT, NAME=LOCALPORT or NAME:PORT=LOCALPORT";
+    } else if (!is_name(a->value)) {
+        return "write a host name: letters, digits and hyphens";
     } else if (out->page_count < LAB_PAGES_MAX) {
         out->pages[out->page_count++] = a->value;
     } else {
