@@ -110,12 +110,16 @@ static int no_such_command(const char *name)
     const char *best = cli_command_nearest(name);
 
     fprintf(stderr, "%s: there is no command \"%s\"", program, name);
-    if (best)
+    if (best) {
         fprintf(stderr, " (did you mean \"%s\"?)\n", best);
-    else
+    } else if (strstr(name, ".yaml") || strstr(name, ".yml")) {
+        fprintf(stderr, ": a file to serve from follows -config, one to look at follows check\n");
+    } else if (strchr(name, ':')) {
+        fprintf(stderr, ": a destination is the last word, behind -name NAME and other flags\n");
+    } else {
         fprintf(stderr, "\n\n");
-    if (!best)
         cli_list_commands(stderr);
+    }
     return 2;
 }
 
@@ -154,7 +158,7 @@ static int run(int argc, char **argv)
         cli_list_commands(stderr);
         return 2;
     }
-    if (argc == 2 && strcmp(argv[1], "--version") == 0)
+    if (argc == 2 && (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-version") == 0))
         return cli_version(1, argv);
     return cli_serve(argc, argv);
 }
