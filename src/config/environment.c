@@ -159,6 +159,29 @@ static int state_directories(struct config *c, bool listed)
     return 0;
 }
 
+static bool any_in_base(const struct config *c)
+{
+    for (size_t i = 0; i < c->service_count; i++)
+        if (!*c->services[i].state_directory)
+            return true;
+    return false;
+}
+
+/* Its default folder has its program's name, so ours is another: who relies on it would lose the identity
+ * without a word. It is not taken unasked, because tsnsrv may be running on it. */
+static void tell_of_tsnsrv(struct config *c)
+{
+    char *old = user_directory("tsnsrv");
+
+    if (old && strcmp(old, c->base_directory) != 0 && exists(old, "tailscaled.state") &&
+        access(c->base_directory, F_OK) < 0 && any_in_base(c))
+        notice(
+            c,
+            "tsnsrv's state in %s is not used: to keep its node, stop tsnsrv and start with TS_STATE_DIR=%s",
+            old, old);
+    free(old);
+}
+
 static int control_urls(struct config *c)
 {
     for (size_t i = 0; i < c->service_count; i++) {
@@ -188,6 +211,8 @@ int environment_apply(struct config *c, const char *argv0, const char *state_fla
         if (!c->socket_path)
             return -ENOMEM;
     }
+    if (!(state_flag && *state_flag) && !config_variable(CONFIG_VARIABLE_STATE_DIR))
+        tell_of_tsnsrv(c);
     int r = control_urls(c);
     return r ? r : state_directories(c, state_flag != NULL);
 }
