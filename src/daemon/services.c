@@ -217,12 +217,15 @@ static void service_left(struct daemon_service *s)
 static void on_state(struct daemon_service *s, const struct letter *l)
 {
     bool entered = !s->heard || s->state != l->state;
+    const char *state = node_state_text(l->state);
 
     say(s, l->state, l->text);
-    if (entered)
-        log_info(s->name, "%s: %s", node_state_text(l->state), l->text);
+    if (entered && strcmp(state, l->text) == 0)
+        log_info(s->name, "%s", state); /* not "stopped: stopped" */
+    else if (entered)
+        log_info(s->name, "%s: %s", state, l->text);
     else
-        log_debug(s->name, "%s: %s", node_state_text(l->state), l->text);
+        log_debug(s->name, "%s: %s", state, l->text);
 }
 
 static void on_auth_url(struct daemon_service *s, const struct letter *l)
