@@ -253,9 +253,10 @@ static void put_lines(FILE *out, const struct json *service, const struct status
     put_sentence(out, service, v);
     fputs("\n  ", out);
     put(out, first_address(service));
-    fprintf(out, "%s%lld requests, %s out; peers: %u direct, %u by relay\n",
+    fprintf(out, "%s%lld request%s, %s out; peers: %u direct, %u by relay\n",
             first_address(service).len ? ", " : "", (long long)number(requests, "total"),
-            bytes_text(number(requests, "bytesOut"), bytes), paths.direct, paths.relay);
+            number(requests, "total") == 1 ? "" : "s", bytes_text(number(requests, "bytesOut"), bytes),
+            paths.direct, paths.relay);
 }
 
 static void put_failing(FILE *out, const struct json *service, const char *member, const char *label,

@@ -97,6 +97,12 @@ static void a_narrow_terminal_gets_short_lines(void **state)
                               "  100.64.0.2, 1234 requests, 1.2 MB out; peers: 1 direct, 1 by relay\n"
                               "2 services: 1 waiting for approval in the admin console, 1 connected to the "
                               "tailnet; up for 2 hours\n");
+    assert_int_equal(
+        show(ANSWER("{\"name\":\"a\",\"state\":\"running\",\"sentence\":\"connected to the tailnet\","
+                    "\"since\":\"2025-11-28T13:40:00Z\",\"requests\":{\"total\":1}}"),
+             NULL, 80),
+        0);
+    assert_non_null(strstr(text, "  1 request, 0 B out;"));
 }
 
 static void a_name_gets_everything_about_it(void **state)

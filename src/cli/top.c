@@ -21,6 +21,7 @@
 #define SCREEN_HOME "\033[H"
 #define LINE_REST "\033[K"
 #define SCREEN_REST "\033[J"
+#define KEYS "q quits; order by c CPU, m memory, r requests, i in, o out, n name"
 
 struct top_options {
     bool once;
@@ -111,7 +112,7 @@ static void draw(const struct top_sample *s, bool since_start)
         printf("%.*s" LINE_REST "\n", (int)len, (const char *)rest.data);
         rest = span_slice(rest, len + 1, rest.len);
     }
-    printf("q quits; order by c CPU, m memory, r requests, i in, o out, n name" SCREEN_REST);
+    printf("%.*s" SCREEN_REST, (int)MAX(size.ws_col, 20), KEYS); /* a row that wraps scrolls the head away */
     fflush(stdout);
     buf_deinit(&text);
 }
