@@ -76,6 +76,11 @@ int cli_check(int argc, char **argv)
 
     if (argc < 2)
         return cli_wrong_usage("check");
+    if (argc > 2 && argv[1][0] != '-') {
+        fprintf(stderr, "%s check: one file, or flags and a destination: what is \"%.80s\" behind %.80s?\n",
+                cli_program(), argv[2], argv[1]);
+        return cli_wrong_usage("check");
+    }
     if (argc == 2 && argv[1][0] != '-') {
         argv = file_only;
         argc = 3;
