@@ -1,6 +1,7 @@
 /* cli/import.c - `manytails import`: the identity of a tsnsrv (or any tsnet) folder becomes ours */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -120,22 +121,42 @@ static void tell_differences(const struct state_foreign *f)
                f->control_url);
 }
 
+/* Gives a file that root wrote to another user; one that has a second name may be anything by now. */
+static int give_file(const char *path, const struct stat *owner)
+{
+    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC), r = 0;
+    struct stat st;
+
+    if (fd < 0)
+        return errno == ENOENT ? 0 : -errno;
+    if (fstat(fd, &st))
+        r = -errno;
+    else if (!S_ISREG(st.st_mode) || st.st_nlink != 1)
+        r = -EPERM;
+    else if (fchown(fd, owner->st_uid, owner->st_gid))
+        r = -errno;
+    close(fd);
+    return r;
+}
+
 /* Root may import for another user: what was written belongs to whom the old state belongs to. */
 static int hand_over(const char *directory)
 {
     static const char *const written[] = { "manytails.state", "manytails.lock" };
     char path[4200];
     struct stat old;
+    int r = 0;
 
+    if (geteuid() != 0)
+        return 0;
     snprintf(path, sizeof(path), "%s/tailscaled.state", directory);
     if (stat(path, &old))
         return -errno;
-    for (size_t i = 0; geteuid() == 0 && i < COUNT_OF(written); i++) {
+    for (size_t i = 0; !r && i < COUNT_OF(written); i++) {
         snprintf(path, sizeof(path), "%s/%s", directory, written[i]);
-        if (lchown(path, old.st_uid, old.st_gid) && errno != ENOENT)
-            return -errno;
+        r = give_file(path, &old);
     }
-    return 0;
+    return r;
 }
 
 static int save(const char *directory, const struct state_foreign *f)
