@@ -14,19 +14,27 @@ struct pair {
     struct buf to_client; /* what the client has not been fed */
 };
 
+/* Puts the pieces behind each other; how many bytes. */
+static size_t join(const struct span *parts, size_t count, uint8_t *out, size_t size)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        assert_true(n + parts[i].len <= size);
+        memcpy(out + n, parts[i].data, parts[i].len);
+        n += parts[i].len;
+    }
+    return n;
+}
+
 static size_t take_from_guest(struct guest *g, uint8_t *out, size_t size)
 {
     struct span parts[8];
     size_t total = 0, count;
 
     while ((count = guest_pending(g, parts, COUNT_OF(parts))) > 0) {
-        size_t n = 0;
+        size_t n = join(parts, count, out + total, size - total);
 
-        for (size_t i = 0; i < count; i++) {
-            assert_true(total + n + parts[i].len <= size);
-            memcpy(out + total + n, parts[i].data, parts[i].len);
-            n += parts[i].len;
-        }
         guest_sent(g, n);
         total += n;
     }
@@ -39,13 +47,8 @@ static size_t take_from_client(struct derp_client *c, uint8_t *out, size_t size)
     size_t total = 0, count;
 
     while ((count = derp_client_pending(c, parts, COUNT_OF(parts))) > 0) {
-        size_t n = 0;
+        size_t n = join(parts, count, out + total, size - total);
 
-        for (size_t i = 0; i < count; i++) {
-            assert_true(total + n + parts[i].len <= size);
-            memcpy(out + total + n, parts[i].data, parts[i].len);
-            n += parts[i].len;
-        }
         derp_client_sent(c, n);
         total += n;
     }
