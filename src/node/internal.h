@@ -2,7 +2,10 @@
  *
  *   process.c   registry of local nodes, shared stores
  *   shard.c     the machines of a thread and their callbacks
- *   node.c      life of a node: state on disk, control, netmap changes
+ *   node.c      life of a node: its state, control, start and end
+ *   keys.c      its keys on disk, and the data path that has them in it
+ *   map.c       what a netmap changes, and the netmap on disk
+ *   report.c    what control is told about it
  *   peer.c      one peer of one node, made when there is traffic
  *   socket.c    the node's UDP socket: the shard's, or its own
  *   tunnel.c    inner packets: in from WireGuard to the stack, out from the stack to WireGuard
@@ -187,7 +190,7 @@ static inline bool control_in_trouble(const struct control_status *c)
 {
     return c->state == CONTROL_FAILED || c->failures > 0;
 }
-/* `said`: what `enter` was told last. `stored`: there is a netmap to serve from. */
+/* `said`: what node_enter was told last. `stored`: there is a netmap to serve from. */
 void node_words(enum node_state state, const char *said, const struct control_status *c, bool stored,
                 time_ns now, struct node_words *out);
 
@@ -295,11 +298,36 @@ static inline account_charge node_charge(const struct node *n, enum account_part
 }
 
 /* node.c */
-/* Operations of its control client; tests call them in control's place. */
-NODISCARD int node_keys_changed(void *owner, const struct control_keys *keys);
-NODISCARD int node_map(void *owner, const struct tailcfg_map_response *response, bool first, time_ns now);
 uint32_t node_index(const struct node *n);
-struct node *node_of_index(struct node_shard *s, uint32_t index); /* NULL: gone */
+struct node *node_of_index(struct node_shard *s, uint32_t index);          /* NULL: gone */
+void node_enter(struct node *n, enum node_state to, const char *sentence); /* alone writes n->state */
+
+/* keys.c */
+bool node_has_key(const struct state_keys *keys);
+/* Everything that has the node key in it, for the key in n->keys. -errno: there is nothing of it. */
+NODISCARD int data_path_up(struct node *n);
+void data_path_down(struct node *n);
+/* Of the node's folder, or made anew: then control waits until they are on disk. 0; 1: `why` says what is
+ * wrong with the folder; -errno. */
+NODISCARD int keys_open(struct node *n, char why[NODE_WHY_BYTES]);
+void keys_on_retry(struct ev_timer *t, time_ns now);
+/* Operation of its control client; tests call it in control's place. */
+NODISCARD int keys_changed(void *owner, const struct control_keys *keys);
+
+/* map.c */
+/* Operation of its control client; tests call it in control's place. */
+NODISCARD int map_received(void *owner, const struct tailcfg_map_response *response, bool first, time_ns now);
+void map_use_relays(struct node *n, time_ns now); /* of the netmap's relay map */
+void map_tell_senders(struct node *n);            /* all senders of the netmap, to a fresh underlay node */
+void map_arm_save(struct node *n, time_ns now);
+void map_save(struct node *n);
+void map_load(struct node *n);
+void map_on_save(struct ev_timer *t, time_ns now);
+void map_on_expiry(struct ev_timer *t, time_ns now);
+
+/* report.c */
+void report_fill(void *owner, struct control_report *out); /* operation of its control client */
+void report_adopt_home(struct node *n);
 void node_report_changed(struct node *n, unsigned what);
 /* A frame came from this region. Peers hear of a home only now: told earlier, one that is quick sends its
  * first handshake to a relay that does not know us yet, and waits five seconds for its retry. */

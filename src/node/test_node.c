@@ -166,7 +166,7 @@ static void rotate(struct member *m)
     secret_key_public(&m->keys.node, &keys.old_node);
     secret_key_generate(&m->keys.node);
     keys.node = m->keys.node;
-    assert_int_equal(node_keys_changed(m->node, &keys), CONTROL_KEYS_LATER);
+    assert_int_equal(keys_changed(m->node, &keys), CONTROL_KEYS_LATER);
     state_disk_wait(m->side->process->disk);
     sim_run(SEC / 10);
 }

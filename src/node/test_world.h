@@ -218,7 +218,7 @@ static inline void member_told(struct member *m, const char *json, bool first)
     struct tailcfg_map_response r;
 
     assert_int_equal(tailcfg_map_response_parse(span_from_str(json), &r), 0);
-    assert_int_equal(node_map(m->node, &r, first, sim_now()), 0);
+    assert_int_equal(map_received(m->node, &r, first, sim_now()), 0);
     tailcfg_map_response_deinit(&r);
 }
 
