@@ -81,6 +81,11 @@ bool http1_between_messages(const struct http1 *m)
            (m->state == HTTP1_IN_HEAD && m->head->text.len == 2u * m->blank_lines && !m->cr);
 }
 
+uint64_t http1_body_left(const struct http1 *m)
+{
+    return m->state == HTTP1_IN_LENGTH ? m->left : 0;
+}
+
 bool http1_in_head(const struct http1 *m)
 {
     return m->state == HTTP1_IN_HEAD && !http1_between_messages(m);

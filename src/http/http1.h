@@ -125,6 +125,8 @@ NODISCARD int http1_finish(struct http1 *m, struct http1_event *ev);
 
 /* Nothing of a message was taken yet (blank lines aside). */
 bool http1_between_messages(const struct http1 *m);
+/* Bytes of a body of known length that are still to come, and nothing else before them. 0: not in one. */
+uint64_t http1_body_left(const struct http1 *m);
 /* The head of a message has begun to arrive and is not complete. */
 bool http1_in_head(const struct http1 *m);
 

@@ -155,6 +155,25 @@ size_t tcp_write_room(struct netstack *ns, handle h)
     return c ? tcp_write_room_now(ns, c) : 0;
 }
 
+ssize_t tcp_write_place(struct netstack *ns, handle h, size_t want, uint8_t **at)
+{
+    struct tcp_conn *c = conn_of(ns, h);
+    uint32_t most = c ? tcp_write_room_now(ns, c) : 0;
+    struct mspan room;
+
+    if (!c || !c->tx)
+        return 0;
+    room = chunk_queue_room(ns, &c->tx->queue);
+    if (!room.len)
+        return 0;
+    if (most < SEND_BUFFER_FIRST) {
+        c->flags |= CONN_WANT_WRITE;
+        return -EAGAIN;
+    }
+    *at = room.data;
+    return (ssize_t)MIN(MIN(room.len, want), most);
+}
+
 ssize_t tcp_write(struct netstack *ns, handle h, struct span bytes, bool more)
 {
     struct tcp_conn *c = conn_of(ns, h);

@@ -5,6 +5,12 @@
 
 static const uint32_t class_bytes[CHUNK_CLASSES] = { 2048, 16384, 65536 };
 
+/* Bytes are put in place only where there are many, so that a slow stream takes no large chunk; what is left
+ * of a chunk is not worth a read of its own below a quarter of the smallest read. */
+#define CHUNK_BYTES_MAX (65536 - sizeof(struct chunk))
+#define ROOM_QUEUED_BYTES 32768u
+#define ROOM_BYTES_MIN 8192u
+
 /* Free objects are kept until netstack_trim: of each size as many as are in use, or up to KEPT_BYTES. A bulk
  * transfer breathes by whole windows: one acknowledgement frees megabytes that the next write takes again,
  * and whatever went back to the system meanwhile costs a page fault for each 4 KiB. So of the large ones a
@@ -101,7 +107,7 @@ void chunk_queue_push(struct chunk_queue *q, struct chunk *c)
 void chunk_queue_consume(struct netstack *ns, struct chunk_queue *q, uint32_t len)
 {
     q->bytes -= len;
-    while (len) {
+    while (len || (q->head && !q->bytes)) { /* the last one may be empty: chunk_queue_room */
         struct chunk *c = q->head;
         uint32_t part = MIN(len, c->end - c->start);
 
@@ -121,7 +127,7 @@ static uint32_t fill(struct chunk *c, struct span bytes)
 {
     uint32_t part = (uint32_t)MIN(bytes.len, c->room - c->end);
 
-    if (part)
+    if (part && bytes.data != c->data + c->end) /* else chunk_queue_room had them put there */
         memcpy(c->data + c->end, bytes.data, part);
     c->end += part;
     return part;
@@ -153,6 +159,22 @@ uint32_t chunk_queue_append(struct netstack *ns, struct chunk_queue *q, struct s
         chunk_queue_push(q, c);
     }
     return done;
+}
+
+struct mspan chunk_queue_room(struct netstack *ns, struct chunk_queue *q)
+{
+    struct chunk *c = q->tail;
+
+    if (q->bytes < ROOM_QUEUED_BYTES)
+        return (struct mspan) { 0 };
+    if (c->room - c->end < ROOM_BYTES_MIN) {
+        c = chunk_alloc(ns, CHUNK_BYTES_MAX);
+        if (!c)
+            return (struct mspan) { 0 };
+        c->base = q->next_seq;
+        chunk_queue_push(q, c);
+    }
+    return (struct mspan) { c->data + c->end, c->room - c->end };
 }
 
 void chunk_queue_splice(struct netstack *ns, struct chunk_queue *to, struct chunk_queue *from)

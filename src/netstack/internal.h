@@ -183,6 +183,9 @@ void chunk_queue_push(struct chunk_queue *q, struct chunk *c);
 void chunk_queue_consume(struct netstack *ns, struct chunk_queue *q, uint32_t len);
 /* Copies to the end, into the room of the last chunk and new ones. Returns how much fitted. */
 uint32_t chunk_queue_append(struct netstack *ns, struct chunk_queue *q, struct span bytes);
+/* Room at the end, for bytes that are appended next from just there: they are not copied. Empty: the queue is
+ * too short to be worth it, or there is no memory. */
+struct mspan chunk_queue_room(struct netstack *ns, struct chunk_queue *q);
 /* All of `from` to the end of `to`; small neighbours are merged, so that at least half of the memory is in
  * use. */
 void chunk_queue_splice(struct netstack *ns, struct chunk_queue *to, struct chunk_queue *from);

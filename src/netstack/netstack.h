@@ -198,6 +198,10 @@ bool tcp_at_end(struct netstack *ns, handle conn);
  * -ENOTCONN: gone. -EPIPE: after tcp_shutdown. Before `established`: 0. */
 NODISCARD ssize_t tcp_write(struct netstack *ns, handle conn, struct span bytes, bool more);
 size_t tcp_write_room(struct netstack *ns, handle conn);
+/* Where to put up to `want` bytes that are tcp_write's next, so that it need not copy them: returns how many
+ * may go to *at, which stays valid until the loop's turn ends or something is written. 0: nowhere, write
+ * them as usual. -EAGAIN: nowhere yet, `writable` follows. */
+NODISCARD ssize_t tcp_write_place(struct netstack *ns, handle conn, size_t want, uint8_t **at);
 /* FIN behind what was written. Reading goes on. */
 void tcp_shutdown(struct netstack *ns, handle conn);
 /* Lets go: FIN behind what was written, no more events, the handle is dead. Unread data, now or later,

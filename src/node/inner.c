@@ -90,6 +90,13 @@ static ssize_t inner_writev(struct stream *base, const struct span *parts, size_
     return total;
 }
 
+static ssize_t inner_place(struct stream *base, size_t want, uint8_t **at)
+{
+    struct inner_stream *s = inner_of(base);
+
+    return s->conn ? tcp_write_place(stack_of(s), s->conn, want, at) : 0;
+}
+
 static void inner_shutdown(struct stream *base)
 {
     struct inner_stream *s = inner_of(base);
@@ -128,6 +135,7 @@ static const struct stream_ops inner_ops = {
     .read = inner_read,
     .write = inner_write,
     .writev = inner_writev,
+    .place = inner_place,
     .shutdown = inner_shutdown,
     .close = inner_close,
     .failure = inner_failure,

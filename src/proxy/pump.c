@@ -211,14 +211,32 @@ static enum flow upstream_ended(struct gather *g, ssize_t n)
     return FLOW_DONE;
 }
 
+/* A body that goes on as it comes is read to where the client's stream sends it from; everything else to the
+ * shard's buffer. Returns how much to read, or -EAGAIN: the client takes nothing now. */
+static ssize_t response_room(struct exchange *x, uint8_t **at)
+{
+    uint64_t left = x->asking || x->out_framing != HTTP_BODY_LENGTH ? 0 : http1_body_left(&x->up_reader);
+    ssize_t n = left ? stream_place(x->conn->stream, (size_t)MIN(left, (uint64_t)x->out.read_bytes), at) : 0;
+
+    if (n) {
+        x->conn->writable = n > 0;
+        return n;
+    }
+    *at = x->conn->service->shard->in;
+    return (ssize_t)x->out.read_bytes;
+}
+
 static enum flow read_response(struct exchange *x)
 {
     struct upstream *u = x->up;
-    uint8_t *room = x->conn->service->shard->in;
-    ssize_t n = stream_read(u->stream, room, x->out.read_bytes);
+    uint8_t *room;
+    ssize_t n = response_room(x, &room);
     struct gather g;
     enum flow f;
 
+    if (n == -EAGAIN)
+        return FLOW_BLOCKED;
+    n = stream_read(u->stream, room, (size_t)n);
     if (n == -EAGAIN) {
         u->readable = false;
         return FLOW_BLOCKED;

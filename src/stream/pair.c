@@ -31,6 +31,7 @@ struct stream_pair {
     struct end ends[2];
     struct way way[2];
     struct stream_pair_options options;
+    uint8_t *placed; /* options.place bytes */
     int error;
     bool orphan; /* stream_pair_free was called, ends are still open */
 };
@@ -46,6 +47,7 @@ static void release(struct stream_pair *p)
         return;
     buf_deinit(&p->way[0].bytes);
     buf_deinit(&p->way[1].bytes);
+    free(p->placed);
     free(p);
 }
 
@@ -93,6 +95,20 @@ static ssize_t pair_write(struct stream *s, struct span bytes)
     return (ssize_t)bytes.len;
 }
 
+static ssize_t pair_place(struct stream *s, size_t want, uint8_t **at)
+{
+    struct end *e = CONTAINER_OF(s, struct end, base);
+    struct stream_pair *p = e->pair;
+    struct way *out = &p->way[index_of(e)];
+    size_t room = p->options.room - MIN(p->options.room, out->written - out->taken);
+
+    if (!p->options.place)
+        return 0;
+    out->full |= !room;
+    *at = p->placed;
+    return room ? (ssize_t)MIN(MIN(room, want), p->options.place) : -EAGAIN;
+}
+
 static void pair_shutdown(struct stream *s)
 {
     struct end *e = CONTAINER_OF(s, struct end, base);
@@ -123,6 +139,7 @@ static void pair_failure(const struct stream *s, char *out, size_t size)
 static const struct stream_ops pair_ops = {
     .read = pair_read,
     .write = pair_write,
+    .place = pair_place,
     .shutdown = pair_shutdown,
     .close = pair_close,
     .failure = pair_failure,
@@ -138,6 +155,11 @@ int stream_pair_new(struct stream_pair **out, const struct stream_pair_options *
         p->options = *options;
     if (!p->options.room)
         p->options.room = ROOM_DEFAULT;
+    p->placed = p->options.place ? malloc(p->options.place) : NULL;
+    if (p->options.place && !p->placed) {
+        free(p);
+        return -ENOMEM;
+    }
     for (int i = 0; i < 2; i++) {
         p->ends[i] = (struct end) { .base.ops = &pair_ops, .pair = p, .open = true };
         p->ends[i].pending = STREAM_CONNECTED | STREAM_WRITABLE;

@@ -33,6 +33,7 @@ struct stream_ops {
     ssize_t (*read)(struct stream *s, void *out, size_t len);
     ssize_t (*write)(struct stream *s, struct span bytes);
     ssize_t (*writev)(struct stream *s, const struct span *parts, size_t count); /* NULL: write is used */
+    ssize_t (*place)(struct stream *s, size_t want, uint8_t **at);               /* NULL: has none */
     void (*shutdown)(struct stream *s);
     void (*close)(struct stream *s, bool abort);
     void (*failure)(const struct stream *s, char *out, size_t size);
@@ -62,6 +63,14 @@ static inline ssize_t stream_write(struct stream *s, struct span bytes)
 
 /* The same for several pieces in one go (one packet, one TLS record where possible). */
 ssize_t stream_writev(struct stream *s, const struct span *parts, size_t count);
+
+/* Where to put up to `want` bytes that are written next and alone, so that they are not copied again. Returns
+ * how many may go to *at, valid until the owner returns to the loop; 0: nowhere, write as usual; -EAGAIN: no
+ * room now, STREAM_WRITABLE follows. */
+static inline ssize_t stream_place(struct stream *s, size_t want, uint8_t **at)
+{
+    return s->ops->place ? s->ops->place(s, want, at) : 0;
+}
 
 /* No more bytes from here: the other side reads what was written and then the end. */
 static inline void stream_shutdown(struct stream *s)
@@ -160,6 +169,7 @@ struct stream_pair_options {
     size_t chunk;    /* bytes that arrive in one turn, each direction; 0: all that was written */
     size_t split_at; /* first arrivals end once exactly here, each direction; 0: no such place */
     size_t room;     /* bytes under way before a write says -EAGAIN; 0: 64 KiB */
+    size_t place;    /* largest answer of stream_place; 0: it has none */
 };
 
 struct stream_pair;
