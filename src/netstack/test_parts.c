@@ -314,6 +314,28 @@ static void small_writes_do_not_waste_memory(void **state)
     netstack_free(ns);
 }
 
+/* A place is the end of the last chunk or all of a new one, which goes with the queue if nothing comes. */
+static void a_place_that_is_not_used_goes_with_the_queue(void **state)
+{
+    (void)state;
+    static uint8_t bytes[40000];
+    struct netstack *ns = plain_stack();
+    struct chunk_queue q = { 0 };
+    struct mspan room;
+
+    assert_int_equal(chunk_queue_append(ns, &q, span_make(bytes, 1000)), 1000);
+    assert_int_equal(chunk_queue_room(ns, &q).len, 0);
+    while (!(room = chunk_queue_room(ns, &q)).len)
+        assert_int_equal(chunk_queue_append(ns, &q, SPAN_OF(bytes)), sizeof(bytes));
+    assert_int_equal(chunk_queue_append(ns, &q, span_make(room.data, room.len)), room.len);
+    assert_true(chunk_queue_room(ns, &q).len > 60000);
+    assert_ptr_equal(chunk_queue_room(ns, &q).data, q.tail->data);
+    chunk_queue_consume(ns, &q, q.bytes);
+    assert_null(q.head);
+    assert_int_equal(ns->chunk_bytes, 0);
+    netstack_free(ns);
+}
+
 static void what_a_burst_freed_waits_for_the_next_one(void **state)
 {
     (void)state;
@@ -374,6 +396,7 @@ int main(void)
         cmocka_unit_test(flows_are_found_until_removed),
         cmocka_unit_test(records_agree_with_a_byte_map),
         cmocka_unit_test(small_writes_do_not_waste_memory),
+        cmocka_unit_test(a_place_that_is_not_used_goes_with_the_queue),
         cmocka_unit_test(what_a_burst_freed_waits_for_the_next_one),
         cmocka_unit_test(of_a_windows_chunks_all_wait_for_the_next_one),
         cmocka_unit_test(rates_allow_bursts_and_no_more),
