@@ -74,12 +74,19 @@ start_time() {
 
 # spawn NAME NAMESPACE COMMAND...: starts a daemon of the lab. Its output is
 # added to LOG_DIR/NAME.log. `setsid` and `ip netns exec` become their command,
-# so the recorded process is the daemon itself.
+# so the recorded process is the daemon itself. It gets no descriptor of ours but the
+# standard three, so that those it has are its own.
 spawn() {
   local name=$1 ns=$2 pid
   shift 2
   stop_daemon "$name"
-  setsid ip netns exec "$ns" "$@" >>"$LOG_DIR/$name.log" 2>&1 </dev/null &
+  (
+    for fd in "/proc/$BASHPID/fd"/*; do
+      fd=${fd##*/}
+      ((fd <= 2)) || eval "exec $fd>&-"
+    done
+    exec setsid ip netns exec "$ns" "$@"
+  ) >>"$LOG_DIR/$name.log" 2>&1 </dev/null &
   pid=$!
   echo "$pid $(start_time "$pid")" >"$LAB_DIR/$name.pid"
 }
