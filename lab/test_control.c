@@ -85,7 +85,7 @@ static void on_logged_out(void *owner, bool done)
     ((struct member *)owner)->logged_out = done;
 }
 
-static const struct control_ops ops = { on_state, on_url, on_keys, on_map, on_report, on_logged_out };
+static const struct control_ops ops = { on_state, on_url, on_keys, on_map, on_report, on_logged_out, NULL };
 
 static void start(struct member *m, const char *auth_key, bool ephemeral)
 {

@@ -228,6 +228,7 @@ static void link_step(struct control_client *c, time_ns now)
     }
     if (list_linked(&c->waiter.link)) /* still in a queue */
         return;
+    c->waiter.newcomer = !c->registered && !c->logging_out;
     if (c->link == LINK_DOWN && now >= c->retry_at && gate_enter(c->shard, c->server, &c->waiter))
         link_key(c, now);
     else if (c->link == LINK_KEY_WAIT)

@@ -25,6 +25,7 @@
 #define CLIENT_UPDATE_SPREAD_MAX (10 * SEC)
 #define CLIENT_UPDATE_HURRIES 8           /* reports of a node without a home relay that are not spread */
 #define CLIENT_UPDATE_HOME_WAIT (2 * SEC) /* after the first netmap: for the home relay to be known */
+#define CLIENT_STREAM_HOLD (2 * SEC)      /* after registering: the others first, and the home relay */
 #define CLIENT_SLEEP_MAX (300 * SEC)      /* Debug.SleepSeconds */
 #define CLIENT_RENEW_BEFORE HOUR          /* a node key is renewed this long before it expires ... */
 #define CLIENT_RENEW_LEAST (30 * SEC)     /* ... but never sooner than this after it was given */
@@ -109,6 +110,8 @@ struct control_client {
     struct call poll;
     struct frames frames;
     bool poll_has_map; /* the first message, with the self node, came on this stream */
+    bool held;         /* just registered, the stream may have to wait until then at most: poll.c */
+    time_ns held_until;
     time_ns poll_at, watchdog;
     int64_t key_expiry, clock_offset;
     time_ns expires_at, renew_at; /* on the loop's clock; TIME_NEVER */
@@ -174,6 +177,7 @@ void logout_step(struct control_client *c, time_ns now);
 time_ns login_deadline(const struct control_client *c);
 
 /* poll.c */
+void poll_hold(struct control_client *c, time_ns now); /* registered */
 void poll_step(struct control_client *c, time_ns now);
 void poll_stop(struct control_client *c);
 time_ns poll_deadline(const struct control_client *c);

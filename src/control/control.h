@@ -27,7 +27,7 @@
 #define CONTROL_SENTENCE_BYTES 512      /* of a status sentence, with the NUL */
 #define CONTROL_AUTH_KEY_BYTES_MAX 1024 /* hosted keys with a tailnet-lock suffix have ~300 */
 #define CONTROL_LOGOUT_NS (5 * SEC)     /* the server's chance to hear of a log-out */
-#define CONTROL_HANDSHAKES_DEFAULT 64   /* nodes between dialling and their first netmap, per server */
+#define CONTROL_HANDSHAKES_DEFAULT 64   /* nodes that dial and register, per server */
 #define CONTROL_URL_BYTES 288           /* of a URL in its normal form, with the NUL */
 #define CONTROL_OAUTH_HOSTED "https://api.tailscale.com"
 
@@ -131,6 +131,10 @@ struct control_ops {
     void (*report)(void *owner, struct control_report *out);
     /* The end of control_client_logout; `done` false: the server did not confirm within CONTROL_LOGOUT_NS. */
     void (*logged_out)(void *owner, bool done);
+    /* Registered; the map stream has not been opened yet, because other nodes of this server are about to
+     * register, or because of the answer: true says that a home relay may be known soon: the request for
+     * the stream waits for it, at most two seconds. Asked again meanwhile. NULL: false. */
+    bool (*before_map)(void *owner, time_ns now);
 };
 
 #define CONTROL_KEYS_LATER 1

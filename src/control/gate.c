@@ -111,13 +111,16 @@ static void serve(struct control_shard *s, struct shard_server *server)
 {
     while (!list_empty(&server->for_key))
         wake(&server->for_key);
+    while (server->news_seen != server->gate->news && !list_empty(&server->for_stream))
+        wake(&server->for_stream);
+    server->news_seen = server->gate->news;
     while (may_enter(s, server)) {
         server->gate->handshakes++;
         LIST_ENTRY(server->for_slot.next, struct gate_waiter, link)->slot = true;
         wake(&server->for_slot);
         note_lowest(server);
     }
-    if (!list_empty(&server->for_slot))
+    if (!list_empty(&server->for_slot) || !list_empty(&server->for_stream))
         s->wants = true;
     tell_next(s, server);
 }
@@ -242,6 +245,7 @@ static int shard_server_new(struct control_shard *s, const struct control_url *u
     server->url = *url;
     list_init(&server->for_slot);
     list_init(&server->for_key);
+    list_init(&server->for_stream);
     list_push_back(&s->servers, &server->link);
     *out = server;
     return 0;
@@ -277,7 +281,7 @@ void shard_server_put(struct control_shard *s, struct shard_server *server)
     unlock(s);
     if (--server->clients)
         return;
-    must(list_empty(&server->for_slot) && list_empty(&server->for_key));
+    must(list_empty(&server->for_slot) && list_empty(&server->for_key) && list_empty(&server->for_stream));
     /* The gate's entry goes with its last shard, and the key with it. */
     lock(s);
     list_remove(&server->by_gate);
@@ -294,10 +298,34 @@ void shard_server_put(struct control_shard *s, struct shard_server *server)
 /* ---- slots -----------------------------------------------------------------------------------------------
  */
 
+/* Under the lock, as these. */
+static void stream_news(struct control_shard *s, struct shard_server *server)
+{
+    server->gate->news++;
+    tell_waiting(s->gate);
+}
+
+static void count_in(struct shard_server *server, struct gate_waiter *w)
+{
+    server->gate->newcomers += w->newcomer && !w->counted;
+    w->counted |= w->newcomer;
+}
+
+static void count_out(struct control_shard *s, struct shard_server *server, struct gate_waiter *w)
+{
+    if (!w->counted)
+        return;
+    w->counted = false;
+    must(server->gate->newcomers > 0);
+    if (--server->gate->newcomers == 0)
+        stream_news(s, server);
+}
+
 static void queue(struct shard_server *server, struct gate_waiter *w)
 {
     struct list *after = &server->for_slot;
 
+    count_in(server, w);
     w->ticket = w->came ? ++server->gate->tickets : w->place;
     w->came = true;
     while (after->prev != &server->for_slot &&
@@ -334,6 +362,7 @@ void gate_leave(struct control_shard *s, struct shard_server *server, struct gat
     lock(s);
     must(server->gate->handshakes > 0);
     server->gate->handshakes--;
+    count_out(s, server, w);
     tell_waiting(s->gate);
     unlock(s);
 }
@@ -345,7 +374,50 @@ void gate_unwait(struct control_shard *s, struct shard_server *server, struct ga
     lock(s);
     list_remove(&w->link);
     note_lowest(server);
+    if (!w->slot)
+        count_out(s, server, w);
     tell_next(s, server);
+    unlock(s);
+}
+
+/* ---- map streams ------------------------------------------------------------------------------------ */
+
+enum gate_stream gate_stream_ask(struct control_shard *s, struct shard_server *server, struct gate_waiter *w)
+{
+    struct gate_server *g = server->gate;
+    enum gate_stream r;
+
+    gate_unwait(s, server, w);
+    lock(s);
+    if (!g->mapped && !g->scouting)
+        r = GATE_STREAM_FIRST;
+    else
+        r = g->newcomers || g->scouting ? GATE_STREAM_WAIT : GATE_STREAM_OPEN;
+    if (r == GATE_STREAM_FIRST) {
+        g->scouting = w->scout = true;
+    } else {
+        list_push_back(&server->for_stream, &w->link);
+        s->wants = true;
+    }
+    unlock(s);
+    return r;
+}
+
+void gate_stream_over(struct control_shard *s, struct shard_server *server, struct gate_waiter *w,
+                      bool mapped)
+{
+    struct gate_server *g;
+
+    if (!w->scout && !mapped)
+        return;
+    lock(s);
+    g = server->gate;
+    if (w->scout || !g->mapped) {
+        g->mapped |= mapped;
+        g->scouting &= !w->scout;
+        w->scout = false;
+        stream_news(s, server);
+    }
     unlock(s);
 }
 

@@ -37,6 +37,10 @@ struct gate_server {
     struct list shard_servers; /* one for each shard that has a client of it */
     uint64_t tickets;          /* drawn so far */
     unsigned clients, handshakes;
+    unsigned newcomers; /* on their way to be registered: they wait for a slot, or have one */
+    bool scouting;      /* the first map stream of all is open, and has brought nothing yet */
+    bool mapped;        /* somebody has a netmap */
+    unsigned news;      /* counts up when those who wait to open a stream should look again */
     enum gate_key_state key_state;
     struct public_key key;
     unsigned key_failures;               /* counts up; a waiter sees that its fetch failed */
@@ -62,8 +66,9 @@ struct shard_server {
     struct gate_server *gate;
     struct control_url url;
     unsigned clients;
-    struct list for_slot, for_key; /* gate_waiter; for_slot by ticket */
-    uint64_t lowest;               /* ticket in for_slot, under the gate's lock; UINT64_MAX: nobody waits */
+    struct list for_slot, for_key, for_stream; /* gate_waiter; for_slot by ticket */
+    unsigned news_seen;
+    uint64_t lowest; /* ticket in for_slot, under the gate's lock; UINT64_MAX: nobody waits */
 };
 
 /* In a client: where it waits, whether it has a slot, and the task that goes on when its turn has come. */
@@ -72,6 +77,8 @@ struct gate_waiter {
     bool slot;
     uint64_t place, ticket; /* place: in the configuration, until it was the first ticket */
     bool came;
+    bool newcomer; /* will register; `counted`: among the newcomers */
+    bool counted, scout;
     struct ev_task *task;
 };
 
@@ -101,11 +108,21 @@ NODISCARD int shard_server_get(struct control_shard *s, const struct control_url
                                struct shard_server **out);
 void shard_server_put(struct control_shard *s, struct shard_server *server);
 
-/* A slot between dialling and the first netmap: true when `w` has it, now or already. false: it is in the
- * queue; its task is posted when it got one. Leaving and not waiting are fine in any state. */
+/* A slot between dialling and being registered, or (who is already) the first netmap: true when `w` has it,
+ * now or already. false: it is in the queue; its task is posted when it got one. Leaving and not waiting are
+ * fine in any state. */
 bool gate_enter(struct control_shard *s, struct shard_server *server, struct gate_waiter *w);
 void gate_leave(struct control_shard *s, struct shard_server *server, struct gate_waiter *w);
 void gate_unwait(struct control_shard *s, struct shard_server *server, struct gate_waiter *w);
+
+/* Who has just registered asks before it opens its map stream. The server tells every open stream of each
+ * newcomer, so it has the least to do if all register first; and what the first one learns is of use to the
+ * others. WAIT, OPEN: `w` is in the queue, its task is posted when that may have changed; gate_unwait when it
+ * opens the stream. FIRST, OPEN: open it. gate_stream_over: what came of it, also of one that is no scout. */
+enum gate_stream { GATE_STREAM_WAIT, GATE_STREAM_FIRST, GATE_STREAM_OPEN };
+enum gate_stream gate_stream_ask(struct control_shard *s, struct shard_server *server, struct gate_waiter *w);
+void gate_stream_over(struct control_shard *s, struct shard_server *server, struct gate_waiter *w,
+                      bool mapped);
 
 /* KNOWN: *key. NONE: fetch it and report with gate_key_done. FETCHING: `w` waits; when its task runs it
  * looks at gate_key_failed first. */

@@ -8,15 +8,53 @@ time_ns poll_deadline(const struct control_client *c)
 {
     if (c->link != LINK_UP || !c->registered || c->logging_out)
         return TIME_NEVER;
-    return c->poll.running || c->poll.ended ? c->watchdog : c->poll_at;
+    if (c->poll.running || c->poll.ended)
+        return c->watchdog;
+    return c->held ? MAX(c->poll_at, c->held_until) : c->poll_at;
 }
 
 void poll_stop(struct control_client *c)
 {
     call_reset(&c->poll);
     frames_deinit(&c->frames);
+    gate_stream_over(c->shard, c->server, &c->waiter, false);
     c->poll_has_map = false;
     c->status_changed = true;
+}
+
+/* ---- when to begin ----------------------------------------------------------------------------------
+ *
+ * Of N nodes that start together each is told to every stream that is open: when it registers, when its own
+ * stream opens, when its home relay is known. So all of them register first, and the home relay is in the
+ * request for the stream if it can be found out. One stream is not held: by the DERP map that it brings the
+ * others find theirs. Nothing here takes longer than CLIENT_STREAM_HOLD. */
+
+void poll_hold(struct control_client *c, time_ns now)
+{
+    c->held = true;
+    c->held_until = now + CLIENT_STREAM_HOLD;
+}
+
+static bool home_known(struct control_client *c)
+{
+    struct control_report report = { 0 };
+
+    c->ops->report(c->owner, &report);
+    return report.hostinfo.netinfo && report.hostinfo.netinfo->preferred_derp;
+}
+
+static bool may_start(struct control_client *c, time_ns now)
+{
+    enum gate_stream turn;
+    bool home_comes;
+
+    if (!c->held || now >= c->held_until)
+        return true;
+    turn = gate_stream_ask(c->shard, c->server, &c->waiter);
+    if (turn == GATE_STREAM_FIRST)
+        return true;
+    home_comes = c->ops->before_map && !home_known(c) && c->ops->before_map(c->owner, now);
+    return turn == GATE_STREAM_OPEN && !home_comes;
 }
 
 static void start(struct control_client *c, time_ns now)
@@ -27,13 +65,16 @@ static void start(struct control_client *c, time_ns now)
                                   .node_key = &c->registration.node_key,
                                   .streaming = true };
     struct buf body;
-    int r = request_map(c, true, &body, &c->stream_told);
+    int r;
 
+    gate_unwait(c->shard, c->server, &c->waiter);
+    r = request_map(c, true, &body, &c->stream_told);
     if (!r) {
         config.body = buf_span(&body);
         r = call_start(&c->poll, c->session, &config);
         request_deinit(&body);
     }
+    c->held = false;
     c->watchdog = now + CLIENT_WATCHDOG;
     if (r)
         client_link_failed(c, r > 0 ? "the connection takes no more requests" : err_text(r), now);
@@ -130,6 +171,7 @@ static void first_map(struct control_client *c)
     client_set_reason(c, NULL);
     registration_found(&c->registration);
     gate_leave(c->shard, c->server, &c->waiter);
+    gate_stream_over(c->shard, c->server, &c->waiter, true);
 }
 
 /* ---- messages ----------------------------------------------------------------------------------------- */
@@ -306,7 +348,7 @@ void poll_step(struct control_client *c, time_ns now)
     if (c->link != LINK_UP || !c->registered || c->logging_out)
         return;
     if (!c->poll.running && !c->poll.ended) {
-        if (now >= c->poll_at)
+        if (now >= c->poll_at && may_start(c, now) && !c->dead)
             start(c, now);
         return;
     }

@@ -16,6 +16,7 @@ struct node {
     struct secret_key disco;
     uint16_t port; /* of the endpoint that it reports */
     int home;
+    bool home_comes;
     struct control_keys keys;
     int keys_result;
     enum callback free_in; /* frees itself in this callback */
@@ -40,12 +41,13 @@ static struct {
     bool without_node;    /* first messages lack the self node, once */
     int64_t key_expiry;
     const char *register_answer;
+    unsigned hold_register; /* the how-manieth registration is not answered; 0: all are */
 
     /* what it has seen */
     unsigned registers, streams, updates, heads, posts;
     char last_register[4096], last_stream[4096], last_update[4096], last_post[4096];
     struct test_request *stream;
-    struct test_request *waiting_register; /* a followup */
+    struct test_request *waiting_register; /* a followup, or held */
 } w;
 
 /* ---- the server's side ----------------------------------------------------------------------------- */
@@ -113,7 +115,7 @@ static void serve(void *ctx, struct test_request *r, const char *method, const c
         w.registers++;
         w.deleted = false;
         snprintf(w.last_register, sizeof(w.last_register), "%s", body);
-        if (strstr(body, "\"Followup\":\"http"))
+        if (strstr(body, "\"Followup\":\"http") || w.registers == w.hold_register)
             w.waiting_register = r;
         else
             test_answer(r, 200, w.register_answer ? w.register_answer : "{\"MachineAuthorized\":true}");
@@ -209,7 +211,17 @@ static bool on_auth_key(void *owner, char out[CONTROL_AUTH_KEY_BYTES_MAX + 1])
     return n->key_now != NULL;
 }
 
-static const struct control_ops ops = { on_state, on_url, on_keys, on_map, on_report, on_logged_out };
+/* A node whose home is not known yet waits for it. */
+static bool on_before_map(void *owner, time_ns now)
+{
+    const struct node *n = owner;
+
+    (void)now;
+    return n->home_comes;
+}
+
+static const struct control_ops ops = { on_state,  on_url,        on_keys,      on_map,
+                                        on_report, on_logged_out, on_before_map };
 
 static struct node *start(int i, const char *auth_key)
 {
@@ -373,6 +385,65 @@ static void a_home_relay_is_told_at_once_whatever_the_number_of_nodes(void **sta
     n->port = 2000;
     control_client_report_changed(n->client); /* as all the others, when an address changes */
     assert_true(update_deadline(n->client) > ev_now(w.loop) + CLIENT_UPDATE_SETTLE);
+}
+
+static unsigned held_back(void)
+{
+    unsigned count = 0;
+
+    for (int i = 0; i < CLIENTS_MAX; i++)
+        count += w.nodes[i].client && w.nodes[i].client->registered && w.nodes[i].client->held;
+    return count;
+}
+
+static void nodes_of_one_moment_register_before_the_second_stream_is_opened(void **state)
+{
+    (void)state;
+
+    w.hold_register = 3;
+    for (int i = 0; i < CLIENTS_MAX; i++)
+        start(i, "k");
+    until(w.waiting_register && held_back() == 1 && w.streams == 1);
+    test_answer(w.waiting_register, 200, "{\"MachineAuthorized\":true}");
+    until(w.streams == 3);
+    assert_int_equal(held_back(), 0);
+}
+
+static void a_registration_without_end_holds_up_no_stream_for_long(void **state)
+{
+    (void)state;
+
+    w.hold_register = 3;
+    for (int i = 0; i < CLIENTS_MAX; i++)
+        start(i, "k");
+    until(w.waiting_register && held_back() == 1 && w.streams == 1);
+    for (int i = 0; i < CLIENTS_MAX; i++)
+        if (w.nodes[i].client->held) {
+            assert_true(w.nodes[i].client->held_until <= ev_now(w.loop) + CLIENT_STREAM_HOLD);
+            w.nodes[i].client->held_until = 0;
+            client_again(w.nodes[i].client);
+        }
+    until(w.streams == 2);
+    assert_non_null(w.waiting_register);
+}
+
+static void a_home_relay_that_comes_is_in_the_request_for_the_stream(void **state)
+{
+    (void)state;
+    struct node *first = start(0, "k"), *n;
+
+    w.applies_streams = true;
+    until(running(first));
+    n = start(1, "k");
+    n->home = 0;
+    n->home_comes = true;
+    until(held_back() == 1);
+    assert_int_equal(w.streams, 1);
+    n->home = 4;
+    control_client_report_changed(n->client);
+    until(w.streams == 2);
+    assert_non_null(strstr(w.last_stream, "\"PreferredDERP\":4"));
+    assert_int_equal(w.updates, 0);
 }
 
 static void changes_of_one_moment_are_one_update_and_no_change_is_none(void **state)
@@ -878,6 +949,9 @@ int main(void)
         T(auth_key_joins_and_one_update_publishes_the_rest),
         T(server_that_takes_the_stream_request_gets_no_update_for_it),
         T(a_home_relay_is_told_at_once_whatever_the_number_of_nodes),
+        T(nodes_of_one_moment_register_before_the_second_stream_is_opened),
+        T(a_registration_without_end_holds_up_no_stream_for_long),
+        T(a_home_relay_that_comes_is_in_the_request_for_the_stream),
         T(changes_of_one_moment_are_one_update_and_no_change_is_none),
         T(keys_that_cannot_be_stored_are_not_used),
         T(a_key_that_is_still_being_stored_is_not_used),

@@ -232,6 +232,87 @@ static void failed_fetch_is_told_to_those_who_waited_and_given_up_one_is_taken_o
     part(&n[1], 1);
 }
 
+static enum gate_stream ask(struct node *n, int shard)
+{
+    return gate_stream_ask(shards[shard], n->server, &n->waiter);
+}
+
+/* All are on their way, two at a time; the first to be registered goes ahead. */
+static void streams_wait_until_all_have_registered_but_for_one(void **state)
+{
+    (void)state;
+    struct node n[4];
+    unsigned before;
+
+    for (int i = 0; i < 4; i++) {
+        join(&n[i], i % 2, A);
+        n[i].waiter.place = (uint64_t)i;
+        n[i].waiter.newcomer = true;
+        assert_int_equal(gate_enter(shards[i % 2], n[i].server, &n[i].waiter), i < 2);
+    }
+    gate_leave(shards[0], n[0].server, &n[0].waiter);
+    assert_int_equal(ask(&n[0], 0), GATE_STREAM_FIRST);
+    gate_leave(shards[1], n[1].server, &n[1].waiter);
+    assert_int_equal(ask(&n[1], 1), GATE_STREAM_WAIT);
+    turn();
+    before = n[1].turns;
+    gate_stream_over(shards[0], n[0].server, &n[0].waiter, true); /* what it brought may help others */
+    turn();
+    assert_int_equal(n[1].turns, before + 1);
+    assert_int_equal(ask(&n[1], 1), GATE_STREAM_WAIT);
+    gate_leave(shards[0], n[2].server, &n[2].waiter);
+    turn();
+    assert_int_equal(n[1].turns, before + 1);
+    gate_leave(shards[1], n[3].server, &n[3].waiter);
+    turn();
+    assert_int_equal(n[1].turns, before + 2);
+    for (int i = 1; i < 4; i++)
+        assert_int_equal(ask(&n[i], i % 2), GATE_STREAM_OPEN);
+    for (int i = 0; i < 4; i++)
+        part(&n[i], i % 2);
+}
+
+static void another_goes_ahead_if_the_first_stream_brings_nothing(void **state)
+{
+    (void)state;
+    struct node n[2];
+
+    join(&n[0], 0, A);
+    join(&n[1], 1, A);
+    assert_int_equal(ask(&n[0], 0), GATE_STREAM_FIRST);
+    assert_int_equal(ask(&n[1], 1), GATE_STREAM_WAIT);
+    gate_stream_over(shards[0], n[0].server, &n[0].waiter, false);
+    turn();
+    assert_int_equal(n[1].turns, 1);
+    assert_int_equal(ask(&n[1], 1), GATE_STREAM_FIRST);
+    part(&n[0], 0);
+    part(&n[1], 1);
+}
+
+/* Who waits for a person, or for its next attempt, has left; who is stopped in the queue as well. */
+static void who_does_not_go_on_registering_holds_up_no_stream(void **state)
+{
+    (void)state;
+    struct node n[4];
+
+    for (int i = 0; i < 4; i++) {
+        join(&n[i], 0, A);
+        n[i].waiter.newcomer = i > 0;
+        gate_stream_over(shards[0], n[i].server, &n[i].waiter, true);
+    }
+    for (int i = 1; i < 4; i++)
+        assert_int_equal(gate_enter(shards[0], n[i].server, &n[i].waiter), i < 3);
+    assert_int_equal(ask(&n[0], 0), GATE_STREAM_WAIT);
+    part(&n[3], 0);
+    gate_leave(shards[0], n[1].server, &n[1].waiter);
+    gate_leave(shards[0], n[2].server, &n[2].waiter);
+    turn();
+    assert_int_equal(n[0].turns, 1);
+    assert_int_equal(ask(&n[0], 0), GATE_STREAM_OPEN);
+    for (int i = 0; i < 3; i++)
+        part(&n[i], 0);
+}
+
 static void retry_after_is_shared(void **state)
 {
     (void)state;
@@ -257,6 +338,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(key_is_fetched_once_for_all, setup, teardown),
         cmocka_unit_test_setup_teardown(
             failed_fetch_is_told_to_those_who_waited_and_given_up_one_is_taken_over, setup, teardown),
+        cmocka_unit_test_setup_teardown(streams_wait_until_all_have_registered_but_for_one, setup, teardown),
+        cmocka_unit_test_setup_teardown(another_goes_ahead_if_the_first_stream_brings_nothing, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(who_does_not_go_on_registering_holds_up_no_stream, setup, teardown),
         cmocka_unit_test_setup_teardown(retry_after_is_shared, setup, teardown),
     };
 

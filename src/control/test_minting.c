@@ -167,7 +167,7 @@ static void on_logged_out(void *owner, bool done)
     (void)done;
 }
 
-static const struct control_ops ops = { on_state, on_url, on_keys, on_map, on_report, on_logged_out };
+static const struct control_ops ops = { on_state, on_url, on_keys, on_map, on_report, on_logged_out, NULL };
 
 static struct node *start_with(int i, const char *secret)
 {

@@ -318,6 +318,23 @@ const struct tailcfg_derp_map *netmap_derp_map(const struct netmap *n)
     return n->derp_map ? &n->derp_map->derp_map : NULL;
 }
 
+static struct document *document_of(const struct tailcfg_derp_map *map)
+{
+    return CONTAINER_OF((struct tailcfg_derp_map *)(uintptr_t)map, struct document, derp_map);
+}
+
+const struct tailcfg_derp_map *netmap_derp_map_ref(const struct tailcfg_derp_map *map)
+{
+    document_ref(document_of(map));
+    return map;
+}
+
+void netmap_derp_map_unref(struct netmap_store *s, const struct tailcfg_derp_map *map)
+{
+    if (map)
+        document_unref(s, document_of(map));
+}
+
 struct span netmap_domain(const struct netmap *n)
 {
     return n->domain;

@@ -115,6 +115,10 @@ int64_t netmap_peer_last_seen(const struct netmap *n,
 
 const struct filter *netmap_filter(const struct netmap *n); /* never NULL: without one it denies all */
 const struct tailcfg_derp_map *netmap_derp_map(const struct netmap *n); /* NULL: none yet */
+/* The DERP map by itself: one node's serves others of its control server until their own has come. Any
+ * thread. */
+const struct tailcfg_derp_map *netmap_derp_map_ref(const struct tailcfg_derp_map *map); /* of a netmap */
+void netmap_derp_map_unref(struct netmap_store *s, const struct tailcfg_derp_map *map); /* NULL is fine */
 struct span netmap_domain(const struct netmap *n);
 struct span netmap_magic_dns_suffix(const struct netmap *n); /* without dots at its ends; empty: none */
 bool netmap_magic_dns(const struct netmap *n);

@@ -61,11 +61,17 @@ struct node_process {
     unsigned shard_bits;
     pthread_mutex_t lock; /* guards local_nodes and shards */
     struct table local_nodes;
+    struct list derp_maps; /* process.c */
     struct node_shard *shards[NODE_SHARDS_MAX];
 };
 
 NODISCARD int process_register(struct node_process *p, struct local_node *l); /* -ENOMEM */
 void process_unregister(struct node_process *p, struct local_node *l);
+/* The DERP map that a node of this control server got last: for those that have none yet. The caller of _get
+ * has a reference, netmap_derp_map_unref; NULL: none. */
+void process_derp_map_set(struct node_process *p, const char *control_url,
+                          const struct tailcfg_derp_map *map);
+const struct tailcfg_derp_map *process_derp_map_get(struct node_process *p, const char *control_url);
 /* The shard and handle of a local node with this key; false: none. */
 bool process_find(struct node_process *p, const struct public_key *key, struct node_shard **shard,
                   handle *node);
@@ -317,8 +323,11 @@ NODISCARD int keys_changed(void *owner, const struct control_keys *keys);
 /* map.c */
 /* Operation of its control client; tests call it in control's place. */
 NODISCARD int map_received(void *owner, const struct tailcfg_map_response *response, bool first, time_ns now);
-void map_use_relays(struct node *n, time_ns now); /* of the netmap's relay map */
-void map_tell_senders(struct node *n);            /* all senders of the netmap, to a fresh underlay node */
+/* Of the netmap's relay map; until it has come, of that of another node with the same control server. False:
+ * there is neither. */
+bool map_use_relays(struct node *n, time_ns now);
+bool map_before(void *owner, time_ns now); /* operation of its control client */
+void map_tell_senders(struct node *n);     /* all senders of the netmap, to a fresh underlay node */
 void map_arm_save(struct node *n, time_ns now);
 void map_save(struct node *n);
 void map_load(struct node *n);

@@ -9,15 +9,34 @@
 #define EXPIRY_STEP (30 * SEC) /* the least between two looks at expiries: clocks differ */
 #define STATE_NETMAP_WRITE_MAX ((size_t)STATE_NETMAP_BYTES_MAX - 128)
 
-void map_use_relays(struct node *n, time_ns now)
+static void use_relays(struct node *n, const struct tailcfg_derp_map *map, time_ns now)
 {
-    const struct tailcfg_derp_map *map = netmap_derp_map(n->netmap);
-
-    if (!map || !n->underlay)
-        return;
     if (relay_apply_map(n, map, now))
         log_warn(n->name, "the relay map cannot be used: out of memory");
     report_adopt_home(n);
+}
+
+bool map_use_relays(struct node *n, time_ns now)
+{
+    const struct tailcfg_derp_map *own = netmap_derp_map(n->netmap), *other;
+    struct node_process *p = n->shard->process;
+
+    if (own)
+        process_derp_map_set(p, n->control_url, own);
+    if (!n->underlay)
+        return false;
+    other = own ? NULL : process_derp_map_get(p, n->control_url);
+    if (own || other)
+        use_relays(n, own ? own : other, now);
+    netmap_derp_map_unref(p->store, other);
+    return own || other;
+}
+
+bool map_before(void *owner, time_ns now)
+{
+    struct node *n = owner;
+
+    return n->home_region || map_use_relays(n, now);
 }
 
 /* Is there another peer with this disco key? Several node keys may share one (user switching). */

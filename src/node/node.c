@@ -141,6 +141,7 @@ static const struct control_ops control_ops = {
     .map = map_received,
     .report = report_fill,
     .logged_out = on_logged_out,
+    .before_map = map_before,
 };
 
 static void log_out(struct node *n)

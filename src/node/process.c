@@ -4,6 +4,80 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Of a control server. They stay as long as the process: there are no more than control servers. */
+struct derp_map_of {
+    struct list link;
+    char *control_url;
+    const struct tailcfg_derp_map *map; /* a reference */
+};
+
+static void derp_maps_free(struct node_process *p)
+{
+    struct list *link;
+
+    while ((link = list_pop_front(&p->derp_maps))) {
+        struct derp_map_of *d = LIST_ENTRY(link, struct derp_map_of, link);
+
+        netmap_derp_map_unref(p->store, d->map);
+        free(d->control_url);
+        free(d);
+    }
+}
+
+/* Under the lock. NULL: not there. */
+static struct derp_map_of *derp_map_find(struct node_process *p, const char *control_url)
+{
+    LIST_EACH (d, &p->derp_maps, struct derp_map_of, link)
+        if (strcmp(d->control_url, control_url) == 0)
+            return d;
+    return NULL;
+}
+
+/* Without memory: NULL, and the others find their relay by their own map. */
+static struct derp_map_of *derp_map_new(struct node_process *p, const char *control_url)
+{
+    struct derp_map_of *d = calloc(1, sizeof(*d));
+
+    if (d)
+        d->control_url = text_dup(span_from_str(control_url));
+    if (!d || !d->control_url) {
+        free(d);
+        return NULL;
+    }
+    list_push_back(&p->derp_maps, &d->link);
+    return d;
+}
+
+void process_derp_map_set(struct node_process *p, const char *control_url, const struct tailcfg_derp_map *map)
+{
+    const struct tailcfg_derp_map *old = NULL;
+    struct derp_map_of *d;
+
+    pthread_mutex_lock(&p->lock);
+    d = derp_map_find(p, control_url);
+    if (!d)
+        d = derp_map_new(p, control_url);
+    if (d && d->map != map) {
+        old = d->map;
+        d->map = netmap_derp_map_ref(map);
+    }
+    pthread_mutex_unlock(&p->lock);
+    netmap_derp_map_unref(p->store, old);
+}
+
+const struct tailcfg_derp_map *process_derp_map_get(struct node_process *p, const char *control_url)
+{
+    const struct derp_map_of *d;
+    const struct tailcfg_derp_map *map = NULL;
+
+    pthread_mutex_lock(&p->lock);
+    d = derp_map_find(p, control_url);
+    if (d)
+        map = netmap_derp_map_ref(d->map);
+    pthread_mutex_unlock(&p->lock);
+    return map;
+}
+
 int node_process_new(struct node_process **out, const struct node_process_config *config,
                      char why[NODE_WHY_BYTES])
 {
@@ -17,6 +91,7 @@ int node_process_new(struct node_process **out, const struct node_process_config
     p->config = *config;
     pthread_mutex_init(&p->lock, NULL);
     table_init(&p->local_nodes);
+    list_init(&p->derp_maps);
     random_bytes(p->hash_key, sizeof(p->hash_key));
     random_bytes(p->wireguard_secret, sizeof(p->wireguard_secret));
     while ((1u << p->shard_bits) < config->shard_count)
@@ -58,6 +133,8 @@ void node_process_free(struct node_process *p)
     underlay_survey_free(p->survey);
     state_disk_free(p->disk);
     relay_pacer_free(p->pacer);
+    if (p->store)
+        derp_maps_free(p);
     netmap_store_free(p->store);
     control_gate_free(p->gate);
     stream_proxies_free(p->proxies);

@@ -99,6 +99,38 @@ static void an_unknown_initiator_is_answered_when_a_delta_names_it(void **state)
     client_close(&c);
 }
 
+/* ---- before the first netmap -------------------------------------------------------------------------- */
+
+/* It is kept beyond the netmap that brought it, and never given to nodes of another server. */
+static void a_relay_map_is_shared_by_the_nodes_of_one_control_server(void **state)
+{
+    static const char text[] =
+        "{\"Node\":{\"ID\":1,\"StableID\":\"1\",\"Name\":\"a.test.\",\"User\":1,\"Key\":\"nodekey:"
+        "0101010101010101010101010101010101010101010101010101010101010101\",\"Addresses\":"
+        "[\"100.64.0.1/32\"]},\"DERPMap\":{\"Regions\":{\"7\":{\"RegionID\":7,\"RegionCode\":\"x\",\"Nodes\":"
+        "[{\"Name\":\"7a\",\"RegionID\":7,\"HostName\":\"192.0.2.3\"}]}}}}";
+    struct node_process *p = here.process;
+    struct tailcfg_map_response response;
+    const struct tailcfg_derp_map *got;
+    struct netmap_changes changes;
+    struct netmap *map;
+
+    (void)state;
+    assert_int_equal(netmap_new(&map, p->store), 0);
+    assert_int_equal(tailcfg_map_response_parse(span_from_str(text), &response), 0);
+    assert_int_equal(netmap_apply(map, &response, true, 0, &changes), 0);
+    tailcfg_map_response_deinit(&response);
+    netmap_changes_release(&changes);
+    assert_null(process_derp_map_get(p, "https://a.example"));
+    process_derp_map_set(p, "https://a.example", netmap_derp_map(map));
+    netmap_free(map);
+    assert_null(process_derp_map_get(p, "https://b.example"));
+    got = process_derp_map_get(p, "https://a.example");
+    assert_non_null(got);
+    assert_int_equal(got->regions[0].id, 7);
+    netmap_derp_map_unref(p->store, got);
+}
+
 /* ---- neighbours ----------------------------------------------------------------------------------- */
 
 static void a_node_without_control_tries_again_and_its_neighbour_never_notices(void **state)
@@ -436,6 +468,7 @@ int main(void)
         T(a_handshake_begun_before_there_was_a_path_is_repeated_as_soon_as_there_is_one),
         T(nobody_is_reached_whom_the_netmap_does_not_name),
         T(an_unknown_initiator_is_answered_when_a_delta_names_it),
+        T(a_relay_map_is_shared_by_the_nodes_of_one_control_server),
         T(a_node_without_control_tries_again_and_its_neighbour_never_notices),
         T(a_node_that_cannot_start_says_why_and_its_neighbour_never_notices),
         T(a_peer_whose_key_expires_is_refused_from_then_on),
