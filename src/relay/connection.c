@@ -341,7 +341,7 @@ static void read_all(struct relay_connection *c, time_ns now)
             break;
         }
     }
-    if (taken)
+    if (taken && c->state == CONNECTION_UP)
         tell_heard(c, now);
     if (!c->stream)
         return; /* that callback ended it */

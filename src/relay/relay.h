@@ -51,7 +51,8 @@ struct relay_ops {
     /* A packet for this node, in place; until it returns. */
     void (*received)(void *ctx, uint16_t region, const struct public_key *from, struct mspan packet,
                      time_ns now);
-    /* Bytes came from this region; at most once in RELAY_HEARD each. */
+    /* Bytes came from this region, which knows us: who is told so may send there; at most once in RELAY_HEARD
+     * each. */
     void (*heard)(void *ctx, uint16_t region, time_ns now);
     /* A connection broke, or could not be made: measure the regions again. */
     void (*trouble)(void *ctx, uint16_t region, time_ns now);

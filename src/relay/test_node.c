@@ -33,6 +33,7 @@ struct fake_relay {
     int guest_count; /* ever */
     bool silent;     /* says nothing after accepting */
     bool deaf;       /* stops reading packets */
+    bool shy;        /* says who it is, and not that it knows somebody */
     int pings;
 };
 
@@ -62,17 +63,23 @@ static void greet(struct guest *g)
     put_frame(g, 0x01, SPAN_OF(magic), SPAN_OF(g->relay->key.bytes));
 }
 
-static void on_frame(struct guest *g, uint8_t type, struct span body)
+static void accept_guest(struct guest *g)
 {
     uint8_t shared[KEY_BYTES], nonce[BOX_NONCE_BYTES] = { 1 }, sealed[64];
     static const char info[] = "{\"version\":2}";
 
+    assert_true(box_key_make(shared, &g->relay->secret, &g->key));
+    box_seal(sealed, span_from_str(info), nonce, shared);
+    put_frame(g, 0x03, SPAN_OF(nonce), span_make(sealed, sizeof(info) - 1 + BOX_TAG_BYTES));
+    g->stage = 2;
+}
+
+static void on_frame(struct guest *g, uint8_t type, struct span body)
+{
     if (type == 0x02) {
         memcpy(g->key.bytes, body.data, KEY_BYTES);
-        assert_true(box_key_make(shared, &g->relay->secret, &g->key));
-        box_seal(sealed, span_from_str(info), nonce, shared);
-        put_frame(g, 0x03, SPAN_OF(nonce), span_make(sealed, sizeof(info) - 1 + BOX_TAG_BYTES));
-        g->stage = 2;
+        if (!g->relay->shy)
+            accept_guest(g);
     } else if (type == 0x04) {
         for (int i = 0; i < GUESTS_MAX; i++) {
             struct guest *to = &g->relay->guests[i];
@@ -181,12 +188,20 @@ static void relay_close(struct fake_relay *r)
             guest_leave(&r->guests[i]);
 }
 
-static struct guest *guest_of(struct fake_relay *r, const struct public_key *key)
+/* Who has said its key. */
+static struct guest *guest_at_the_door(struct fake_relay *r, const struct public_key *key)
 {
     for (int i = 0; i < GUESTS_MAX; i++)
-        if (r->guests[i].stream && r->guests[i].stage == 2 && public_key_equal(&r->guests[i].key, key))
+        if (r->guests[i].stream && public_key_equal(&r->guests[i].key, key))
             return &r->guests[i];
     return NULL;
+}
+
+static struct guest *guest_of(struct fake_relay *r, const struct public_key *key)
+{
+    struct guest *g = guest_at_the_door(r, key);
+
+    return g && g->stage == 2 ? g : NULL;
 }
 
 /* ---- the nodes ------------------------------------------------------------------------------ */
@@ -397,6 +412,20 @@ static void packets_go_through_a_shared_home(void **state)
     assert_int_equal(relay_node_counters(w->alice.node)->packets_out, 1);
     assert_int_equal(relay_node_counters(w->alice.node)->packets_in, 1);
     assert_true(w->alice.heard == 1); /* not with every packet */
+}
+
+/* A home that is told before the relay knows us would cost our peers their first packets. */
+static void a_relay_is_heard_when_it_knows_us_and_not_before(void **state)
+{
+    struct world *w = *state;
+
+    w->one.shy = true;
+    relay_node_set_home(w->alice.node, 901, now_of(w));
+    TURN_UNTIL(w, guest_at_the_door(&w->one, &w->alice.key));
+    assert_int_equal(w->alice.heard, 0);
+    accept_guest(guest_at_the_door(&w->one, &w->alice.key));
+    TURN_UNTIL(w, w->alice.heard == 1);
+    assert_true(home_up(w, &w->alice));
 }
 
 /* The first packet for a region opens its connection and waits for it; the answer takes the way back. */
@@ -760,6 +789,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(packets_go_through_a_shared_home, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_relay_is_heard_when_it_knows_us_and_not_before, setup, teardown),
         cmocka_unit_test_setup_teardown(another_region_is_opened_when_needed, setup, teardown),
         cmocka_unit_test_setup_teardown(a_region_that_is_not_home_closes, setup, teardown),
         cmocka_unit_test_setup_teardown(moving_tells_both_relays, setup, teardown),
