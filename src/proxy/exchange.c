@@ -236,6 +236,7 @@ enum step exchange_timeout(struct exchange *x, time_ns now)
         log_begin(x, SPAN_NONE);
         return exchange_refuse(x, 408, "the request took too long to arrive", now);
     case EXCHANGE_AUTH:
+        x->retried = true; /* the limit is for the question, however often it is asked */
         snprintf(x->why, sizeof(x->why), "no answer in time");
         return exchange_auth_failed(x, now);
     case EXCHANGE_FORWARD:

@@ -26,20 +26,19 @@ enum step exchange_refuse(struct exchange *x, int status, const char *sentence, 
     return exchange_answer(x, status, SPAN_NONE, sentence, now);
 }
 
-static void tell_error(struct exchange *x, time_ns now)
+static void tell(const struct exchange *x, const char *what, struct backend *b, time_ns now)
 {
     struct proxy_service *s = x->conn->service;
     uint32_t held_back;
 
-    s->counters.proxy_errors++;
-    count_failure(&s->backend, x->why, now);
+    count_failure(b, x->why, now);
     if (!log_limit_pass(&s->error_lines, now, &held_back))
         return;
     if (held_back)
-        log_warn(s->name, "proxy error: %s: %s (%u more lines were held back)", s->backend.to.text, x->why,
+        log_warn(s->name, "%s: %s: %s (lines held back before this one: %u)", what, b->to.text, x->why,
                  held_back);
     else
-        log_warn(s->name, "proxy error: %s: %s", s->backend.to.text, x->why);
+        log_warn(s->name, "%s: %s: %s", what, b->to.text, x->why);
 }
 
 /* Once, and only if nothing can have happened there, the request goes out again on a new connection: one that
@@ -68,7 +67,8 @@ enum step exchange_upstream_failed(struct exchange *x, int status, time_ns now)
 {
     if (status == 502 && x->repeatable && try_again(x, now))
         return STEP_AGAIN;
-    tell_error(x, now);
+    x->conn->service->counters.proxy_errors++;
+    tell(x, "proxy error", &x->conn->service->backend, now);
     if (!x->status) {
         upstream_release(x, false, now);
         return exchange_answer(x, status, SPAN_NONE,
@@ -97,15 +97,12 @@ enum step exchange_too_busy(struct exchange *x, int status, time_ns now)
 enum step exchange_auth_failed(struct exchange *x, time_ns now)
 {
     struct proxy_service *s = x->conn->service;
-    uint32_t held_back;
 
     if (!x->granted && !x->status && try_again(x, now))
         return STEP_AGAIN;
     if (!x->status)
         count_auth(s, PROXY_AUTH_ERROR, now - x->asked);
-    count_failure(&s->auth->backend, x->why, now);
-    if (log_limit_pass(&s->error_lines, now, &held_back))
-        log_warn(s->name, "auth request failed: %s: %s", s->auth->backend.to.text, x->why);
+    tell(x, "auth request failed", &s->auth->backend, now);
     if (x->status) {
         log_end(x, now);
         return cut_off(x);

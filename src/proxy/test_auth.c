@@ -422,6 +422,25 @@ static void a_dead_kept_connection_costs_one_more_question(void **state)
     assert_int_equal(results(PROXY_AUTH_ERROR), 0);
 }
 
+/* It is not dead: asking again would only wait again, and without an end. */
+static void a_kept_connection_that_is_silent_is_asked_once(void **state)
+{
+    (void)state;
+    struct proxy_service_config c = auth_config();
+
+    c.auth_timeout = 300 * MSEC;
+    start_auth(&c);
+    says(CLIENT, GET);
+    says(AUTH, GRANT);
+    says(UP(1), OK);
+    heard(CLIENT);
+    says(CLIENT, GET);
+    wait_for_answer();
+    assert_true(has(heard(CLIENT), "HTTP/1.1 502 Bad Gateway\r\n"));
+    assert_int_equal(dialled, 2);
+    assert_int_equal(results(PROXY_AUTH_ERROR), 1);
+}
+
 static void a_long_granting_answer_is_not_read_to_its_end(void **state)
 {
     (void)state;
@@ -645,6 +664,7 @@ int main(void)
         T(cookies_of_a_granting_answer_reach_the_client),
         T(connections_to_the_auth_server_are_kept),
         T(a_dead_kept_connection_costs_one_more_question),
+        T(a_kept_connection_that_is_silent_is_asked_once),
         T(a_long_granting_answer_is_not_read_to_its_end),
         T(a_denied_head_has_no_body),
         T(an_upgrade_is_asked_about_like_any_request),
