@@ -408,6 +408,34 @@ static void put_certificate(FILE *out, const struct json *service, const struct 
         put_remark(out, NODE_REMARK_CERTIFICATE);
 }
 
+/* Handshakes of clients that came to nothing. */
+static void put_tls_failed(FILE *out, const struct json *failed)
+{
+    static const struct {
+        const char *member, *words;
+    } rows[] = {
+        { "refused", "ended by the client (most often it does not trust the certificate)" },
+        { "version", "without TLS 1.2 or 1.3" },
+        { "nothing_common", "without a cipher in common" },
+        { "no_tls", "no TLS at all" },
+        { "timeout", "too slow" },
+        { "left", "left by the client" },
+        { "other", "for another reason" },
+    };
+    const char *between = "failed: ";
+
+    for (size_t i = 0; failed && i < COUNT_OF(rows); i++) {
+        if (!number(failed, rows[i].member))
+            continue;
+        if (*between == 'f')
+            put_label(out, "handshakes");
+        fprintf(out, "%s%lld %s", between, (long long)number(failed, rows[i].member), rows[i].words);
+        between = ", ";
+    }
+    if (*between == ',')
+        fputc('\n', out);
+}
+
 static void put_requests(FILE *out, const struct json *service)
 {
     const struct json *r = json_member(service, "requests");
@@ -427,6 +455,7 @@ static void put_requests(FILE *out, const struct json *service)
         put_label(out, "errors");
         fprintf(out, "%lld by the upstream's fault since the start\n", (long long)number(r, "proxyErrors"));
     }
+    put_tls_failed(out, json_member(service, "tlsFailed"));
 }
 
 /* Also when it answers again: who looks for yesterday's trouble finds it. */

@@ -126,6 +126,21 @@ static void a_name_gets_everything_about_it(void **state)
                               "  refused      7 packets, by the tailnet's rules\n");
 }
 
+static void handshakes_that_failed_are_told_by_reason(void **state)
+{
+    (void)state;
+    assert_int_equal(
+        show(ANSWER("{\"name\":\"a\",\"state\":\"running\",\"sentence\":\"connected to the tailnet\","
+                    "\"requests\":{\"total\":0},\"tlsFailed\":{\"version\":1,\"refused\":2,\"left\":0}}"),
+             "a", 80),
+        0);
+    assert_non_null(strstr(text,
+                           "  handshakes   failed: 2 ended by the client (most often it does not trust the "
+                           "certificate), 1 without TLS 1.2 or 1.3\n"));
+    assert_int_equal(show(ANSWER(WEB), "web", 80), 0);
+    assert_null(strstr(text, "handshakes"));
+}
+
 static void trouble_comes_with_what_to_do(void **state)
 {
     (void)state;
@@ -249,6 +264,7 @@ int main(void)
         TEST(a_wide_terminal_gets_a_row_per_service_sorted_by_name),
         TEST(a_narrow_terminal_gets_short_lines),
         TEST(a_name_gets_everything_about_it),
+        TEST(handshakes_that_failed_are_told_by_reason),
         TEST(trouble_comes_with_what_to_do),
         TEST(a_certificate_in_trouble_is_seen_in_the_list),
         TEST(a_failing_upstream_is_seen_in_words_with_what_to_do),

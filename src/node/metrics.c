@@ -92,6 +92,9 @@ FAMILY(request_duration, HISTOGRAM, "manytails_request_duration_seconds",
 PROXY_METRICS(X)
 #undef X
 
+FAMILY(tls_failed, COUNTER, "manytails_tls_failures_total",
+       "TLS handshakes with clients that came to nothing, by reason.")
+
 FAMILY(h2_connections, COUNTER, "manytails_http2_connections_total", "Connections of clients over HTTP/2.")
 FAMILY(h2_open, GAUGE, "manytails_http2_connections", "Of these, now.")
 FAMILY(by_protocol, COUNTER, "manytails_protocol_requests_total",
@@ -100,6 +103,15 @@ FAMILY(h2_resets, COUNTER, "manytails_http2_resets_total",
        "Requests over HTTP/2 that the client took back, or spoiled.")
 FAMILY(h2_given_up, COUNTER, "manytails_http2_given_up_total",
        "Connections over HTTP/2 that were given up, by what the client did.")
+
+static void put_tls(const struct proxy_counters *c, const char *name, struct metrics_page *p)
+{
+    for (size_t i = 0; i < PROXY_TLS_FAULT_COUNT; i++)
+        metrics_put_u64(
+            p, &tls_failed,
+            METRICS_LABELS("service_name", name, "reason", proxy_tls_fault_name((enum proxy_tls_fault)i)),
+            c->tls_failed[i]);
+}
 
 static void put_h2(const struct proxy_counters *c, const char *name, struct metrics_page *p)
 {
@@ -298,6 +310,8 @@ void node_metrics_write(const struct node *n, struct metrics_page *p, time_ns no
 
     put_tsnsrv(c, n->name, p);
     put_requests(c, n->name, p);
+    if (n->cert)
+        put_tls(c, n->name, p);
     put_h2(c, n->name, p);
     metrics_put_u64(p, &state, METRICS_LABELS("service_name", n->name, "state", node_state_text(n->state)),
                     1);

@@ -83,6 +83,14 @@ static void put_h2(const struct proxy_h2_counters *c, struct json_writer *w)
     json_object_end(w);
 }
 
+static void put_tls(const struct proxy_counters *c, struct json_writer *w)
+{
+    json_object_begin(w, "tlsFailed");
+    for (size_t i = 0; i < PROXY_TLS_FAULT_COUNT; i++)
+        json_put_u64(w, proxy_tls_fault_name((enum proxy_tls_fault)i), c->tls_failed[i]);
+    json_object_end(w);
+}
+
 static void put_time(struct json_writer *w, const char *name, int64_t wall)
 {
     char time[TIME_TEXT_BYTES];
@@ -247,6 +255,8 @@ void node_status_write(const struct node *n, struct json_writer *w, time_ns now)
     put_peers(n, w, now);
     put_proxy(n, w);
     put_h2(&proxy_service_counters(n->proxy)->h2, w);
+    if (n->cert)
+        put_tls(proxy_service_counters(n->proxy), w);
     put_trouble("upstream", proxy_service_trouble(n->proxy), w, now);
     put_trouble("authServer", proxy_service_auth_trouble(n->proxy), w, now);
     json_put_u64(w, "packetsIn", n->packets_in);

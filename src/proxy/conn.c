@@ -63,6 +63,10 @@ static void on_event(struct stream *stream, unsigned events, time_ns now)
 {
     struct conn *c = stream->owner;
 
+    if ((events & STREAM_FAILED) && c->shaking_hands)
+        count_tls_failed(c, false, now);
+    if (events & (STREAM_CONNECTED | STREAM_FAILED))
+        c->shaking_hands = false;
     if ((events & STREAM_CONNECTED) && c->state == CONN_IDLE) {
         conn_deadline(c, now + c->service->idle_timeout); /* the handshake, if there was one, is done */
         if (c->arrival.protocol == PROXY_BY_ALPN && span_equal_str(tls_stream_alpn(stream), "h2"))
@@ -219,6 +223,8 @@ static void on_timer(struct ev_timer *t, time_ns now)
         return;
     }
     c->deadline = TIME_NEVER;
+    if (c->shaking_hands)
+        count_tls_failed(c, true, now);
     if (c->state == CONN_REQUEST)
         take_step(c, exchange_timeout(c->x, now), now);
     else if (c->state == CONN_H2)
@@ -259,6 +265,7 @@ void proxy_accept(struct proxy_service *service, struct stream *downstream,
     }
     c->stream = downstream;
     c->readable = true;
+    c->shaking_hands = arrival->protocol == PROXY_BY_ALPN;
     shard->connections++;
     service->counters.connections++;
     service->counters.open++;

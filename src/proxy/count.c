@@ -131,6 +131,43 @@ void count_auth(struct proxy_service *s, enum proxy_auth_result result, time_ns 
         count_well(&s->auth->backend, ev_now(s->shard->loop));
 }
 
+const char *proxy_tls_fault_name(enum proxy_tls_fault f)
+{
+    static const char *const names[] = {
+#define X(id, name) [PROXY_TLS_##id] = (name),
+        PROXY_TLS_FAULTS(X)
+#undef X
+    };
+
+    return f < PROXY_TLS_FAULT_COUNT ? names[f] : "";
+}
+
+/* Browsers open connections that they then do not need: leaving is no news. */
+static void tell_tls_failed(const struct conn *c, time_ns now)
+{
+    struct proxy_service *s = c->service;
+    char who[IP_TEXT_BYTES], why[STREAM_FAILURE_BYTES];
+    uint32_t held_back;
+
+    if (log_limit_pass(&s->tls_lines, now, &held_back))
+        log_info(s->name, "no TLS connection with %s: %s", ip_text(&c->arrival.peer.ip, who),
+                 stream_failure(c->stream, why));
+}
+
+void count_tls_failed(const struct conn *c, bool timeout, time_ns now)
+{
+    static const uint8_t rows[] = {
+#define X(id) [TLS_FAULT_##id] = PROXY_TLS_##id,
+        TLS_FAULTS(X)
+#undef X
+    };
+    enum proxy_tls_fault why = timeout ? PROXY_TLS_TIMEOUT : rows[tls_stream_fault(c->stream)];
+
+    c->service->counters.tls_failed[why]++;
+    if (why != PROXY_TLS_LEFT && why != PROXY_TLS_TIMEOUT)
+        tell_tls_failed(c, now);
+}
+
 const char *proxy_h2_fault_name(enum proxy_h2_fault f)
 {
     static const char *const names[] = {
@@ -258,6 +295,8 @@ void proxy_service_move_counters(struct proxy_service *to_service, struct proxy_
     for (size_t i = 0; i < PROXY_AUTH_COUNT; i++)
         move(&to->auth[i], &from->auth[i]);
     move(&to->log_lines_dropped, &from->log_lines_dropped);
+    for (size_t i = 0; i < PROXY_TLS_FAULT_COUNT; i++)
+        move(&to->tls_failed[i], &from->tls_failed[i]);
     move(&to->h2.connections, &from->h2.connections);
     move(&to->h2.requests, &from->h2.requests);
     move(&to->h2.resets, &from->h2.resets);

@@ -131,7 +131,7 @@ struct proxy_service {
     struct list conns;
     struct proxy_counters counters;
     struct proxy_timing *timing;
-    struct log_limit error_lines;
+    struct log_limit error_lines, tls_lines;
     bool draining, prefix_notice_given;
     struct proxy_service *successor; /* of a draining one: takes its connections between requests */
     struct ev_task drained;
@@ -207,6 +207,7 @@ struct conn {
     bool readable, writable, failed; /* as with upstream */
     bool edge;                       /* something became readable since the last step */
     bool read_ended;                 /* the client has closed its side */
+    bool shaking_hands;              /* a TLS handshake is under way */
 };
 
 /* Without stream, not counted. NULL: no memory. */
@@ -387,6 +388,8 @@ enum flow way_write(struct exchange *x, bool to_client, struct span *parts, size
 void count_answer(struct exchange *x, time_ns now);
 void count_auth(struct proxy_service *s, enum proxy_auth_result result, time_ns took);
 void count_end(struct exchange *x, time_ns now);
+/* The TLS handshake came to nothing; c->stream knows why, unless the time is over. */
+void count_tls_failed(const struct conn *c, bool timeout, time_ns now);
 void count_h2_given_up(struct proxy_service *s, enum h2_server_fault fault);
 /* The backend did not deliver: `why` is for people. */
 void count_failure(struct backend *b, const char *why, time_ns now);

@@ -248,6 +248,25 @@ enum proxy_h2_fault {
 };
 const char *proxy_h2_fault_name(enum proxy_h2_fault f);
 
+/* Why a client of HTTPS got no connection: the faults of tls/tls.h and one of ours, by their names in
+ * metrics. */
+#define PROXY_TLS_FAULTS(X)             \
+    X(VERSION, "version")               \
+    X(NOTHING_COMMON, "nothing_common") \
+    X(NO_TLS, "no_tls")                 \
+    X(REFUSED, "refused")               \
+    X(LEFT, "left")                     \
+    X(OTHER, "other")                   \
+    X(TIMEOUT, "timeout") /* readHeaderTimeout */
+
+enum proxy_tls_fault {
+#define X(id, name) PROXY_TLS_##id,
+    PROXY_TLS_FAULTS(X)
+#undef X
+        PROXY_TLS_FAULT_COUNT
+};
+const char *proxy_tls_fault_name(enum proxy_tls_fault f);
+
 /* Of the clients that speak HTTP/2. */
 struct proxy_h2_counters {
     uint64_t connections;                    /* that turned out to be HTTP/2 */
@@ -274,6 +293,7 @@ struct proxy_counters {
     uint64_t refused;           /* answered here: malformed, limits, prefixes */
     uint64_t not_allowed;       /* of these: no prefix fits (404) */
     uint64_t auth[PROXY_AUTH_COUNT];
+    uint64_t tls_failed[PROXY_TLS_FAULT_COUNT]; /* TLS handshakes that came to nothing */
     struct proxy_h2_counters h2;
     uint64_t log_lines_dropped;        /* of the access log: who reads it is too slow */
     uint32_t active;                   /* requests now */

@@ -1,6 +1,8 @@
 /* What requests leave in the counters. */
 #include "test_world.h"
 
+#include "tls/tls.h"
+
 #define GET "GET /x HTTP/1.1\r\nHost: web.test\r\n\r\n"
 
 static uint64_t count_of(uint16_t code)
@@ -216,6 +218,37 @@ static void kept_connections_go_on_with_the_service_that_takes_the_place(void **
     service = next;
 }
 
+static void a_tls_handshake_that_fails_is_counted_by_reason(void **state)
+{
+    (void)state;
+    struct proxy_service_config c = default_config();
+    const struct proxy_arrival arrival = { .listen_port = 443, .tls = true, .protocol = PROXY_BY_ALPN };
+    struct tls_server_config tls = { 0 };
+    struct tls_server *server;
+    const struct proxy_counters *n;
+    char pin[TLS_PIN_BYTES];
+
+    start_with(&c);
+    n = proxy_service_counters(service);
+    assert_int_equal(tls_identity_self_signed(&tls.identity, "web.test", pin), 0);
+    assert_int_equal(tls_server_new(&server), 0);
+    for (int i = 0; i < 2; i++) {
+        struct stream *s;
+
+        assert_int_equal(tls_server_stream(&s, server, peer_open(&clients[client_count++]), &tls), 0);
+        proxy_accept(service, s, &arrival);
+    }
+    says(&clients[0], GET);
+    peer_close(&clients[1]);
+    run();
+    assert_int_equal(n->tls_failed[PROXY_TLS_NO_TLS], 1);
+    assert_int_equal(n->tls_failed[PROXY_TLS_LEFT], 1);
+    assert_int_equal(n->connections, 2);
+    assert_int_equal(n->open, 0);
+    tls_identity_unref(tls.identity);
+    tls_server_unref(server);
+}
+
 static void bounds_grow_and_the_last_bucket_has_none(void **state)
 {
     (void)state;
@@ -259,6 +292,7 @@ int main(void)
         T(kept_connections_go_on_with_the_service_that_takes_the_place),
         T(what_an_upstream_did_wrong_is_kept_in_words_until_it_answers),
         T(trouble_follows_a_service_to_the_same_upstream_only),
+        T(a_tls_handshake_that_fails_is_counted_by_reason),
         T(bounds_grow_and_the_last_bucket_has_none),
         T(quantiles_lie_inside_the_bucket_that_holds_them),
     };

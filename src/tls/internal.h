@@ -139,6 +139,7 @@ static inline struct tls_stream *tls_stream_of(const SSL *ssl)
 NODISCARD int tls_stream_new(struct tls_stream **out, SSL_CTX *ctx, BIO_METHOD *bio, struct stream *below);
 /* Takes below over and begins; on failure below is as it was and t is freed. */
 NODISCARD int tls_stream_begin(struct stream **out, struct tls_stream *t);
+void tls_stream_listen(struct stream **out, struct tls_stream *t);
 void tls_stream_free(struct tls_stream *t); /* below stays */
 
 /* To the stream below, or into `out`. False: broken, `error` is set. */

@@ -151,5 +151,6 @@ int tls_server_stream(struct stream **out, struct tls_server *server, struct str
         return -EINVAL;
     }
     SSL_set_accept_state(t->ssl);
-    return tls_stream_begin(out, t);
+    tls_stream_listen(out, t);
+    return 0;
 }

@@ -483,6 +483,14 @@ int tls_stream_begin(struct stream **out, struct tls_stream *t)
     return 0;
 }
 
+/* The other side has the first word. What it has said already is read with the first event, so that a fault
+ * in it reaches the owner as any other does. */
+void tls_stream_listen(struct stream **out, struct tls_stream *t)
+{
+    stream_set_owner(t->below, t, on_below);
+    *out = &t->base;
+}
+
 SSL_CTX *tls_context_new(const SSL_METHOD *method)
 {
     SSL_CTX *ctx = SSL_CTX_new(method);

@@ -267,7 +267,6 @@ static void a_handshake_never_ends_before_its_owner_can_know(void **state)
     assert_int_equal(SSL_do_handshake(e.peer.ssl), -1); /* its hello is there to be read */
     assert_int_equal(tls_server_new(&server), 0);
     assert_int_equal(tls_server_stream(&tls, server, &e.base, &config), 0);
-    assert_true(e.peer.connected);
     stream_set_owner(tls, &seen, note_events);
     assert_int_equal(stream_read(tls, text, sizeof(text)), -EAGAIN);
     e.base.on_event(&e.base, STREAM_READABLE, 0);
@@ -293,11 +292,67 @@ static void versions_below_1_2_are_refused(void **state)
         SSL_set_max_proto_version(e.peer.ssl, versions[i]);
         stream_pair_settle(e.pair, 0);
         assert_int_equal(!!(e.seen & STREAM_CONNECTED), versions[i] >= TLS1_2_VERSION);
+        if (e.seen & STREAM_FAILED)
+            assert_int_equal(tls_stream_fault(e.tls), TLS_FAULT_VERSION);
         if (e.seen & STREAM_CONNECTED) {
             test_peer_write(&e.peer, span_from_str("hello"));
             stream_pair_settle(e.pair, 0);
             assert_span_text(buf_span(&e.peer.received), "hello");
         }
+        echo_close(&e);
+    }
+}
+
+static void talk_nothing_common(struct echo *e)
+{
+    SSL_set_max_proto_version(e->peer.ssl, TLS1_2_VERSION);
+    assert_int_equal(SSL_set_cipher_list(e->peer.ssl, "AES128-SHA"), 1); /* the certificate is ECDSA's */
+}
+
+static int trust_nobody(int ok, X509_STORE_CTX *x)
+{
+    (void)ok;
+    X509_STORE_CTX_set_error(x, X509_V_ERR_CERT_UNTRUSTED);
+    return 0;
+}
+
+static void talk_distrust(struct echo *e)
+{
+    SSL_set_verify(e->peer.ssl, SSL_VERIFY_PEER, trust_nobody);
+}
+
+/* Whoever runs the service learns why a client did not come in. */
+static void a_failed_handshake_has_a_reason(void **state)
+{
+    (void)state;
+    static const struct {
+        void (*talk)(struct echo *e);
+        const char *says; /* instead of a handshake */
+        enum tls_fault fault;
+    } rows[] = {
+        { talk_nothing_common, NULL, TLS_FAULT_NOTHING_COMMON },
+        { talk_distrust, NULL, TLS_FAULT_REFUSED },
+        { NULL, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", TLS_FAULT_NO_TLS },
+        { NULL, "\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c", TLS_FAULT_NO_TLS },
+        { NULL, "\x16\x03\x01", TLS_FAULT_LEFT },
+    };
+
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct echo e;
+        struct stream *client;
+
+        echo_open(&e, "one.example", NULL, NULL);
+        client = stream_pair_end(e.pair, 1);
+        if (rows[i].talk) {
+            rows[i].talk(&e);
+        } else {
+            stream_set_owner(client, NULL, NULL); /* the peer does not get a word in */
+            assert_true(stream_write(client, span_from_str(rows[i].says)) > 0);
+            stream_shutdown(client);
+        }
+        stream_pair_settle(e.pair, 0);
+        assert_true(e.seen & STREAM_FAILED);
+        assert_int_equal(tls_stream_fault(e.tls), rows[i].fault);
         echo_close(&e);
     }
 }
@@ -349,21 +404,26 @@ static void every_byte_on_the_wire_and_every_record_is_counted(void **state)
     echo_close(&e);
 }
 
-static void rubbish_is_refused_at_once(void **state)
+static void rubbish_is_a_fault_also_if_it_was_there_before(void **state)
 {
     (void)state;
     struct tls_server_config config = { .identity = identity_one };
     struct tls_server *server;
     struct stream_pair *pair;
-    struct stream *tls;
+    struct stream *tls, *below;
+    unsigned seen = 0;
 
     assert_int_equal(tls_server_new(&server), 0);
     assert_int_equal(stream_pair_new(&pair, NULL), 0);
     assert_int_equal(stream_write(stream_pair_end(pair, 1), span_from_str("GET / HTTP/1.1\r\n\r\n")), 18);
     stream_pair_settle(pair, 0);
-    /* it was there before the stream was: nothing was taken over, the caller still owns the end below */
-    assert_int_equal(tls_server_stream(&tls, server, stream_pair_end(pair, 0), &config), -EPROTO);
-    stream_close(stream_pair_end(pair, 0));
+    below = stream_pair_end(pair, 0);
+    assert_int_equal(tls_server_stream(&tls, server, below, &config), 0);
+    stream_set_owner(tls, &seen, note_events);
+    below->on_event(below, STREAM_CONNECTED | STREAM_WRITABLE, 0); /* what an accepted stream begins with */
+    assert_int_equal(seen, STREAM_FAILED);
+    assert_int_equal(tls_stream_fault(tls), TLS_FAULT_NO_TLS);
+    stream_close(tls);
     stream_close(stream_pair_end(pair, 1));
     stream_pair_free(pair);
     tls_server_unref(server);
@@ -401,10 +461,11 @@ int main(void)
         cmocka_unit_test(the_answer_may_come_later),
         cmocka_unit_test(the_protocol_is_agreed),
         cmocka_unit_test(versions_below_1_2_are_refused),
+        cmocka_unit_test(a_failed_handshake_has_a_reason),
         cmocka_unit_test(every_split_position),
         cmocka_unit_test(a_handshake_never_ends_before_its_owner_can_know),
         cmocka_unit_test(every_byte_on_the_wire_and_every_record_is_counted),
-        cmocka_unit_test(rubbish_is_refused_at_once),
+        cmocka_unit_test(rubbish_is_a_fault_also_if_it_was_there_before),
         cmocka_unit_test(identities_tell_what_they_are),
     };
 

@@ -105,11 +105,28 @@ struct tls_server_config {
     const char *const *alpn; /* ours, best first, NULL at the end; NULL: none. Has to outlive the stream */
 };
 
-/* Errors and taking over as with tls_client_stream. */
+/* Errors and taking over as with tls_client_stream; the handshake begins with the first event of `below`. */
 NODISCARD int tls_server_stream(struct stream **out, struct tls_server *server, struct stream *below,
                                 const struct tls_server_config *config);
 /* `choose` has an answer now. Events may come from inside this call. */
 void tls_server_resume(struct stream *s, time_ns now);
+
+/* Why a handshake with a client did not come to its end. Name; how; */
+#define TLS_FAULTS(X)                                                                               \
+    X(VERSION)        /* the client offers neither TLS 1.2 nor 1.3 */                               \
+    X(NOTHING_COMMON) /* no cipher suite, group or signature that both sides know */                \
+    X(NO_TLS)         /* its bytes are no TLS: plain HTTP, for one */                               \
+    X(REFUSED)        /* it ended it with an alert: most often it does not trust the certificate */ \
+    X(LEFT)           /* it went away */                                                            \
+    X(OTHER)
+
+enum tls_fault {
+#define X(id) TLS_FAULT_##id,
+    TLS_FAULTS(X)
+#undef X
+};
+/* After STREAM_FAILED instead of STREAM_CONNECTED, before stream_close. */
+enum tls_fault tls_stream_fault(const struct stream *s);
 
 /* ---- what a connected stream knows ------------------------------------------------------ */
 

@@ -155,6 +155,37 @@ void tls_words(const struct tls_stream *t, char *out, size_t size)
     }
 }
 
+enum tls_fault tls_stream_fault(const struct stream *s)
+{
+    const struct tls_stream *t = CONTAINER_OF((struct stream *)(uintptr_t)s, struct tls_stream, base);
+    int reason = ERR_GET_REASON(t->ssl_error);
+
+    if (t->below_failed || t->below_ended)
+        return TLS_FAULT_LEFT;
+    if (ERR_GET_LIB(t->ssl_error) != ERR_LIB_SSL)
+        return TLS_FAULT_OTHER;
+    if (reason > SSL_AD_REASON_OFFSET)
+        return TLS_FAULT_REFUSED;
+    switch (reason) {
+    case SSL_R_UNSUPPORTED_PROTOCOL:
+    case SSL_R_VERSION_TOO_LOW:
+        return TLS_FAULT_VERSION;
+    case SSL_R_NO_SHARED_CIPHER:
+    case SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM:
+    case SSL_R_NO_SUITABLE_KEY_SHARE:
+    case SSL_R_NO_SHARED_SIGNATURE_ALGORITHMS:
+        return TLS_FAULT_NOTHING_COMMON;
+    case SSL_R_HTTP_REQUEST:
+    case SSL_R_HTTPS_PROXY_REQUEST:
+    case SSL_R_WRONG_VERSION_NUMBER:
+    case SSL_R_UNEXPECTED_MESSAGE:
+    case SSL_R_BAD_RECORD_TYPE:
+        return TLS_FAULT_NO_TLS;
+    default:
+        return TLS_FAULT_OTHER;
+    }
+}
+
 void tls_why(char why[TLS_WHY_BYTES], const char *what)
 {
     unsigned long error = ERR_peek_last_error();
