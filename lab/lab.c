@@ -62,7 +62,7 @@ static int open_client(struct lab *lab, char why[NODE_WHY_BYTES])
     struct lab_client_config config = {
         .name = LAB_CLIENT_NAME,
         .control_url = lab_control_url(lab->control),
-        .auth_key = lab->key->text,
+        .auth_key = lab->client_key->text,
         .state_directory = state,
     };
     int r;
@@ -182,6 +182,9 @@ static int use_registry(struct lab *lab)
     lab->key = r->key_count ? &r->keys[0] : registry_key_add(r, 1, "");
     must(lab->key);
     lab->key->reusable = true;
+    lab->client_key = r->key_count > 1 ? &r->keys[1] : registry_key_add(r, 1, "");
+    must(lab->client_key);
+    lab->client_key->reusable = lab->client_key->preapproved = true; /* the services wait, not the browser */
     r->needs_approval = lab->config->needs_approval;
     return 0;
 }

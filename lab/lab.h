@@ -58,7 +58,8 @@ struct lab {
     struct lab_control *control;
     struct lab_client *client; /* NULL: without */
     struct lab_page *pages[LAB_PAGES_MAX];
-    struct registry_key *key; /* reusable */
+    struct registry_key *key;        /* reusable */
+    struct registry_key *client_key; /* of the lab's own client: needs no approval */
     uint16_t opened[LAB_FORWARDS_GIVEN_MAX];
     uint32_t opened_later;
     struct ev_timer save; /* of the control server's state */

@@ -387,6 +387,8 @@ static int by_auth_key(struct registry *r, const struct registration *in, int64_
     if (out->why)
         return REGISTRATION_REFUSED;
     error = admit(r, in, k->user, k->tag, k->ephemeral, wall, &out->node);
+    if (!error && k->preapproved)
+        out->node->approved = true;
     k->used |= error == 0;
     return error;
 }

@@ -33,6 +33,7 @@ struct registry_key {
     int64_t user;
     char tag[REGISTRY_NAME_BYTES]; /* "tag:svc" or "" */
     bool reusable, ephemeral, used, expired;
+    bool preapproved; /* who joins with it needs nobody's approval */
 };
 
 struct registry_node {

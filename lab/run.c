@@ -126,8 +126,9 @@ static void introduce(const struct run *run)
         printf("  page %-11s http://127.0.0.1:%u/   (an upstream for a service)\n", lab->config->pages[i],
                lab_page_port(lab->pages[i]));
     for (size_t i = 0; lab->client && i < lab->config->forward_count; i++)
-        printf("  %-16s port %u: http://127.0.0.1:%u/ once it has joined\n", lab->config->forwards[i].host,
-               lab->config->forwards[i].port, lab->opened[i]);
+        printf("  %-16s port %u: http%s://127.0.0.1:%u/ once it has joined\n", lab->config->forwards[i].host,
+               lab->config->forwards[i].port, lab->config->forwards[i].port == 443 ? "s" : "",
+               lab->opened[i]);
     printf("Who joins is shown here%s:\n\n",
            lab->client ? ", with an address for a browser that leads to its port 80" : "");
 }

@@ -128,6 +128,19 @@ static void a_page_comes_from_its_server_through_the_tunnel_to_a_loopback_port(v
     assert_int_equal(lab_client_counters(lab.client)->connections, 1);
 }
 
+/* Else its loopback ports would be refused, and nobody would know whom to approve. */
+static void the_labs_own_client_needs_no_approval(void **test)
+{
+    (void)test;
+    struct registry *r = lab_control_registry(lab.control);
+
+    r->needs_approval = true;
+    open_service("web", "http://127.0.0.1:1");
+    wait_until(r->node_count == 2);
+    LIST_EACH (n, &r->nodes, struct registry_node, link)
+        assert_int_equal(n->approved, strcmp(n->name, LAB_CLIENT_NAME) == 0);
+}
+
 #define LONG_BYTES (WEB_ANSWER_BYTES_MAX - 4096) /* a head fits in front */
 
 static void answer_long(void *ctx, struct web_conn *c, const struct http_head *head)
@@ -245,6 +258,7 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_all, close_all)
     const struct CMUnitTest tests[] = {
+        TEST(the_labs_own_client_needs_no_approval),
         TEST(a_page_comes_from_its_server_through_the_tunnel_to_a_loopback_port),
         TEST(a_long_answer_is_counted_by_every_part_that_carries_it),
         TEST(a_port_of_a_node_that_is_not_there_resets),
