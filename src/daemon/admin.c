@@ -65,12 +65,13 @@ static void put_service(struct daemon_service *s, struct json_writer *w)
         json_put_raw(w, NULL, s->answer);
     } else {
         enum node_state state = s->heard ? s->state : NODE_STARTING;
+        const char *sentence = node_sayings[node_saying_of(state)].sentence;
 
         json_object_begin(w, NULL);
         json_put_str(w, "name", s->name);
         json_put_str(w, "state", node_state_text(state));
-        json_put_str(w, "sentence", node_sayings[node_saying_of(state)].sentence);
-        json_put_str(w, "detail", s->sentence ? s->sentence : "");
+        json_put_str(w, "sentence", sentence);
+        json_put_str(w, "detail", s->sentence && strcmp(s->sentence, sentence) != 0 ? s->sentence : "");
         json_put_str(w, "since", time_text_rfc3339(s->since / SEC * SEC, time));
         json_object_end(w);
     }

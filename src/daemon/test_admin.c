@@ -188,6 +188,29 @@ static void a_service_without_a_node_is_in_the_status_with_its_reason(void **sta
     json_free(root);
 }
 
+static void a_service_that_ended_does_not_say_so_twice(void **state)
+{
+    struct world *w = *state;
+    struct asker a;
+    struct json *root;
+
+    world_write(w, FILE_WEB);
+    load_file(w);
+    world_say(w, LETTER_STATE, slab_handle(&w->d.service_slab, service_named(&w->d, "web")), NODE_STOPPED,
+              "stopped");
+    ask_begin(&a, w, "status");
+    for (size_t i = 0; i < WORLD_SHARDS; i++) {
+        struct letter *l = await(w, LETTER_ASK);
+
+        admin_answer(&w->d, i, l->id, span_from_str("{\"services\":{}}"));
+        letter_free(l);
+    }
+    root = ask_end(&a, w);
+    assert_text(json_array_at(member(root, "services"), 0), "sentence", "stopped");
+    assert_text(json_array_at(member(root, "services"), 0), "detail", "");
+    json_free(root);
+}
+
 static void a_reload_answers_when_the_shards_have_changed_what_they_can(void **state)
 {
     struct world *w = *state;
@@ -363,6 +386,7 @@ int main(void)
         TEST(an_unknown_command_is_refused),
         TEST(a_status_has_the_services_in_order_and_what_each_shard_said),
         TEST(a_service_without_a_node_is_in_the_status_with_its_reason),
+        TEST(a_service_that_ended_does_not_say_so_twice),
         TEST(who_is_stopping_does_not_reload),
         TEST(a_reload_that_needs_a_folder_outside_the_sandbox_is_refused),
         TEST(a_trial_says_which_service_loses_its_connections),
