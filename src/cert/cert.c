@@ -68,6 +68,8 @@ static int make_identity(const struct cert *c, struct span chain, struct span ke
         return refuse(why, c->cert_file, sentence, CERT_E_FILE);
     case TLS_E_KEY:
         return refuse(why, c->key_file, sentence, CERT_E_KEY);
+    case TLS_E_ORDER:
+        return refuse(why, c->cert_file, sentence, CERT_E_MISMATCH);
     case TLS_E_MISMATCH:
         snprintf(mismatch, sizeof(mismatch), "the key in %.150s does not belong to this certificate",
                  c->key_file);

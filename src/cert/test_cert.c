@@ -87,6 +87,20 @@ static void a_key_of_another_certificate_is_refused(void **state)
     assert_non_null(strstr(why, "does not belong"));
 }
 
+static void a_chain_that_begins_with_the_authority_is_refused_with_what_to_do(void **state)
+{
+    (void)state;
+    char chain[2 * 4096];
+
+    snprintf(chain, sizeof(chain), "%s%s", other_cert, web_cert);
+    write_pair(chain, web_key);
+    assert_int_equal(cert_load(&cert, cert_path, key_path, now, why), CERT_E_MISMATCH);
+    assert_non_null(strstr(why, "has to come first"));
+    snprintf(chain, sizeof(chain), "%s%s", web_cert, other_cert);
+    write_pair(chain, web_key);
+    assert_int_equal(cert_load(&cert, cert_path, key_path, now, why), 0);
+}
+
 static void files_of_another_kind_are_refused(void **state)
 {
     (void)state;
@@ -142,6 +156,7 @@ int main(void)
         T(a_pair_is_loaded),
         T(a_missing_file_is_named),
         T(a_key_of_another_certificate_is_refused),
+        T(a_chain_that_begins_with_the_authority_is_refused_with_what_to_do),
         T(files_of_another_kind_are_refused),
         T(validity_is_warned_about),
         T(a_reload_that_fails_changes_nothing),

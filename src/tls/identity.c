@@ -51,6 +51,22 @@ static int read_chain(struct tls_identity *i, struct span pem, char why[TLS_WHY_
     return 0;
 }
 
+/* The key is not the leaf's: most often somebody has put the authority's certificate first. */
+static int mismatch(const struct tls_identity *i, char why[TLS_WHY_BYTES])
+{
+    int r = TLS_E_MISMATCH;
+
+    for (int n = 0; n < sk_X509_num(i->chain); n++)
+        if (X509_check_private_key(sk_X509_value(i->chain, n), i->key) == 1)
+            r = TLS_E_ORDER;
+    ERR_clear_error();
+    snprintf(why, TLS_WHY_BYTES,
+             r == TLS_E_ORDER
+                 ? "the server's own certificate has to come first: the key belongs to a later one"
+                 : "the key does not belong to the certificate");
+    return r;
+}
+
 static int read_key(struct tls_identity *i, struct span pem, char why[TLS_WHY_BYTES])
 {
     BIO *bio = open_pem(pem);
@@ -63,12 +79,7 @@ static int read_key(struct tls_identity *i, struct span pem, char why[TLS_WHY_BY
         tls_why(why, "no private key in PEM form that can be used without a password");
         return TLS_E_KEY;
     }
-    if (X509_check_private_key(i->leaf, i->key) != 1) {
-        ERR_clear_error();
-        snprintf(why, TLS_WHY_BYTES, "the key does not belong to the certificate");
-        return TLS_E_MISMATCH;
-    }
-    return 0;
+    return X509_check_private_key(i->leaf, i->key) == 1 ? 0 : mismatch(i, why);
 }
 
 int tls_identity_new(struct tls_identity **out, struct span chain_pem, struct span key_pem,

@@ -37,6 +37,7 @@ enum tls_outcome {
     TLS_E_FILE = 1, /* certificates that cannot be read; `why` has the sentence */
     TLS_E_KEY,      /* no usable private key */
     TLS_E_MISMATCH, /* the key does not belong to the certificate */
+    TLS_E_ORDER,    /* it belongs to a later one of the chain */
 };
 
 /* ca_file: PEM with the only roots to trust; NULL: SSL_CERT_FILE and SSL_CERT_DIR, or the system's.
