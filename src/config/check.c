@@ -417,7 +417,8 @@ static void twice(struct config *c, const struct claim *first, const struct clai
                    "service %s: stateDir \"%.200s\" is that of service %s too: give each its own", s->name,
                    s->state_directory, first->s->name);
     else
-        problem_at(c, at.line ? at : s->place, "service %s: duplicate service name%s%s%s", s->name,
+        problem_at(c, at.line ? at : s->place, "service %s: duplicate service name%s%s%s%s", s->name,
+                   strcmp(s->name, first->s->name) ? ", case makes no difference in a host name" : "",
                    *text ? " (the first is at " : "", text, *text ? ")" : "");
 }
 
@@ -466,6 +467,23 @@ static char *folder_name(const char *path)
     return name;
 }
 
+/* As DNS compares it. NULL: no memory. */
+static char *host_name(const char *name)
+{
+    char *lower = text_dup(span_from_str(name));
+
+    for (char *c = lower; c && *c; c++)
+        *c = *c >= 'A' && *c <= 'Z' ? (char)(*c | 0x20) : *c;
+    return lower;
+}
+
+static char *claimed(const struct config_service *s, bool folder)
+{
+    if (!set(s->name) || (folder && !set(s->state_directory)))
+        return NULL;
+    return folder ? folder_name(s->state_directory) : host_name(s->name);
+}
+
 static void check_unique(struct config *c, bool folder)
 {
     struct claim *claims = calloc(c->service_count + 1, sizeof(*claims));
@@ -475,9 +493,9 @@ static void check_unique(struct config *c, bool folder)
     for (size_t i = 0; claims && owned && i < c->service_count; i++) {
         const struct config_service *s = &c->services[i];
 
-        owned[i] = folder && set(s->state_directory) ? folder_name(s->state_directory) : NULL;
-        if (folder ? owned[i] != NULL && set(s->name) : set(s->name))
-            claims[n++] = (struct claim) { folder ? owned[i] : s->name, s };
+        owned[i] = claimed(s, folder);
+        if (owned[i])
+            claims[n++] = (struct claim) { owned[i], s };
     }
     if (n)
         qsort(claims, n, sizeof(*claims), by_what);
