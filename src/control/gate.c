@@ -92,18 +92,30 @@ static uint64_t lowest_of_all(const struct shard_server *server)
     return lowest;
 }
 
+static bool has_slot(const struct control_shard *s, const struct gate_server *g)
+{
+    return g->handshakes < (g->clients <= GATE_FEW_CLIENTS ? s->gate->handshakes_max : g->slots);
+}
+
 /* Somebody waits in this shard, there is a slot, and nobody of another shard comes before. */
 static bool may_enter(const struct control_shard *s, const struct shard_server *server)
 {
-    return server->lowest != UINT64_MAX && server->gate->handshakes < s->gate->handshakes_max &&
+    return server->lowest != UINT64_MAX && has_slot(s, server->gate) &&
            server->lowest == lowest_of_all(server);
 }
 
 /* There is a slot, and it is another shard's turn. */
 static void tell_next(struct control_shard *s, const struct shard_server *server)
 {
-    if (server->gate->handshakes < s->gate->handshakes_max && lowest_of_all(server) < server->lowest)
+    if (has_slot(s, server->gate) && lowest_of_all(server) < server->lowest)
         tell_waiting(s->gate);
+}
+
+static void give(const struct control_shard *s, struct shard_server *server, struct gate_waiter *w)
+{
+    server->gate->handshakes++;
+    w->slot = true;
+    w->slot_since = ev_now(s->loop);
 }
 
 /* Slots are given here, so that none is lost with a client that stops meanwhile. */
@@ -115,8 +127,7 @@ static void serve(struct control_shard *s, struct shard_server *server)
         wake(&server->for_stream);
     server->news_seen = server->gate->news;
     while (may_enter(s, server)) {
-        server->gate->handshakes++;
-        LIST_ENTRY(server->for_slot.next, struct gate_waiter, link)->slot = true;
+        give(s, server, LIST_ENTRY(server->for_slot.next, struct gate_waiter, link));
         wake(&server->for_slot);
         note_lowest(server);
     }
@@ -219,6 +230,7 @@ static int gate_server_get(struct control_gate *g, const char *url, struct gate_
     snprintf(server->url, sizeof(server->url), "%s", url);
     list_init(&server->shard_servers);
     server->tickets = GATE_TICKETS_DRAWN;
+    server->slots = MIN(GATE_SLOTS_FIRST, g->handshakes_max);
     list_push_back(&g->servers, &server->link);
     g->server_count++;
     *out = server;
@@ -342,9 +354,8 @@ bool gate_enter(struct control_shard *s, struct shard_server *server, struct gat
     gate_unwait(s, server, w);
     lock(s);
     queue(server, w);
-    w->slot = server->for_slot.next == &w->link && may_enter(s, server);
-    if (w->slot) {
-        server->gate->handshakes++;
+    if (server->for_slot.next == &w->link && may_enter(s, server)) {
+        give(s, server, w);
         list_remove(&w->link);
         note_lowest(server);
     } else {
@@ -352,6 +363,26 @@ bool gate_enter(struct control_shard *s, struct shard_server *server, struct gat
     }
     unlock(s);
     return w->slot;
+}
+
+static void learn_slots(struct gate_server *g, time_ns took, unsigned most)
+{
+    if (!g->quickest || took < g->quickest)
+        g->quickest = MAX(took, 1);
+    else if (took < 2 * g->quickest && g->slots < most)
+        g->slots++;
+    else if (took > 4 * g->quickest && g->slots > MIN(GATE_SLOTS_FIRST, most))
+        g->slots--;
+}
+
+void gate_done(struct control_shard *s, struct shard_server *server, struct gate_waiter *w)
+{
+    if (!w->slot)
+        return;
+    lock(s);
+    learn_slots(server->gate, ev_now(s->loop) - w->slot_since, s->gate->handshakes_max);
+    unlock(s);
+    gate_leave(s, server, w);
 }
 
 void gate_leave(struct control_shard *s, struct shard_server *server, struct gate_waiter *w)

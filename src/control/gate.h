@@ -23,6 +23,8 @@
 
 #define GATE_SERVERS_MAX 256 /* different control URLs in one process */
 #define GATE_REASON_BYTES 256
+#define GATE_FEW_CLIENTS 64 /* so many may all dial at once: it is over before it matters */
+#define GATE_SLOTS_FIRST 16 /* of more, so many, to begin with */
 #define GATE_TICKETS_DRAWN ((uint64_t)1 << 32) /* higher than any place in a configuration */
 #define SHARD_KEEPALIVE_BYTES 64 /* of a keep-alive message that is recognised without opening it */
 #define SHARD_UNZIP_IDLE (30 * SEC)
@@ -37,6 +39,8 @@ struct gate_server {
     struct list shard_servers; /* one for each shard that has a client of it */
     uint64_t tickets;          /* drawn so far */
     unsigned clients, handshakes;
+    unsigned slots;     /* GATE_SLOTS_FIRST to handshakes_max: for more than GATE_FEW_CLIENTS */
+    time_ns quickest;   /* handshake; 0: none yet */
     unsigned newcomers; /* on their way to be registered: they wait for a slot, or have one */
     bool scouting;      /* the first map stream of all is open, and has brought nothing yet */
     bool mapped;        /* somebody has a netmap */
@@ -75,6 +79,7 @@ struct shard_server {
 struct gate_waiter {
     struct list link;
     bool slot;
+    time_ns slot_since;
     uint64_t place, ticket; /* place: in the configuration, until it was the first ticket */
     bool came;
     bool newcomer; /* will register; `counted`: among the newcomers */
@@ -113,6 +118,11 @@ void shard_server_put(struct control_shard *s, struct shard_server *server);
  * fine in any state. */
 bool gate_enter(struct control_shard *s, struct shard_server *server, struct gate_waiter *w);
 void gate_leave(struct control_shard *s, struct shard_server *server, struct gate_waiter *w);
+/* Leaves, and what the slot was for is done. How long it took says how many may go at once, where there are
+ * more than a few: a server that needs less than twice as long for one of many as for the quickest is far
+ * away, not busy, and gets more; one that needs four times as long gets fewer. A busy headscale has no time
+ * for the streams that are open, and cuts those off that do not get its messages. */
+void gate_done(struct control_shard *s, struct shard_server *server, struct gate_waiter *w);
 void gate_unwait(struct control_shard *s, struct shard_server *server, struct gate_waiter *w);
 
 /* Who has just registered asks before it opens its map stream. The server tells every open stream of each

@@ -134,7 +134,7 @@ static void finish(struct control_client *c, bool changed, time_ns now)
     poll_stop(c);
     c->poll_at = now;
     poll_hold(c, now);
-    gate_leave(c->shard, c->server, &c->waiter);
+    gate_done(c->shard, c->server, &c->waiter);
 }
 
 /* Registered. The keys are stored before anything uses them. */

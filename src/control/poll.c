@@ -170,7 +170,7 @@ static void first_map(struct control_client *c)
     c->failures = 0;
     client_set_reason(c, NULL);
     registration_found(&c->registration);
-    gate_leave(c->shard, c->server, &c->waiter);
+    gate_done(c->shard, c->server, &c->waiter);
     gate_stream_over(c->shard, c->server, &c->waiter, true);
 }
 

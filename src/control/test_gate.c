@@ -313,6 +313,49 @@ static void who_does_not_go_on_registering_holds_up_no_stream(void **state)
         part(&n[i], 0);
 }
 
+/* Handshakes that take `took`, one after the other. */
+static void handshakes(struct node *n, int count, time_ns took)
+{
+    for (int i = 0; i < count; i++) {
+        n->waiter.slot = false;
+        assert_true(gate_enter(shards[0], n->server, &n->waiter));
+        n->waiter.slot_since -= took;
+        gate_done(shards[0], n->server, &n->waiter);
+    }
+}
+
+static void slots_follow_how_busy_the_server_is(void **state)
+{
+    (void)state;
+    struct node n;
+    struct gate_server *g;
+
+    gate->handshakes_max = 64;
+    join(&n, 0, A);
+    g = n.server->gate;
+    assert_int_equal(g->slots, GATE_SLOTS_FIRST);
+    handshakes(&n, 1, 100 * MSEC);
+    handshakes(&n, 10, 300 * MSEC); /* a queue, but not a long one */
+    assert_int_equal(g->slots, GATE_SLOTS_FIRST);
+    handshakes(&n, 100, 150 * MSEC);
+    assert_int_equal(g->slots, 64);
+    handshakes(&n, 4, 500 * MSEC);
+    assert_int_equal(g->slots, 60);
+    handshakes(&n, 100, 500 * MSEC);
+    assert_int_equal(g->slots, GATE_SLOTS_FIRST);
+    g->clients += GATE_FEW_CLIENTS;
+    for (unsigned i = 0; i < GATE_SLOTS_FIRST; i++) {
+        n.waiter.slot = false;
+        assert_true(gate_enter(shards[0], n.server, &n.waiter));
+    }
+    n.waiter.slot = false;
+    assert_false(gate_enter(shards[0], n.server, &n.waiter));
+    g->clients -= GATE_FEW_CLIENTS;
+    n.waiter.slot = true;
+    g->handshakes = 1;
+    part(&n, 0);
+}
+
 static void retry_after_is_shared(void **state)
 {
     (void)state;
@@ -342,6 +385,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(another_goes_ahead_if_the_first_stream_brings_nothing, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(who_does_not_go_on_registering_holds_up_no_stream, setup, teardown),
+        cmocka_unit_test_setup_teardown(slots_follow_how_busy_the_server_is, setup, teardown),
         cmocka_unit_test_setup_teardown(retry_after_is_shared, setup, teardown),
     };
 
