@@ -80,7 +80,8 @@ bool process_find(struct node_process *p, const struct public_key *key, struct n
 
 #define UNKNOWN_INITIATORS_MAX 256       /* remembered per shard */
 #define UNKNOWN_INITIATOR_TTL (10 * SEC) /* a netmap that is late by more than this is not coming */
-#define LETTERS_MAX 4096                 /* packets under way from other shards, per receiving shard */
+#define CALLER_BEGINS (300 * MSEC) /* a peer that looks for a way to us has so long to begin a handshake */
+#define LETTERS_MAX 4096           /* packets under way from other shards, per receiving shard */
 #define SEND_SLAB_BYTES 65536
 #define RELAY_CHECK_EACH \
     (10 * MSEC) /* relay connections are checked at random times within so much per node, */

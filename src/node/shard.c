@@ -285,6 +285,18 @@ static void ul_probe_relay(void *ctx, struct underlay_node *node, uint16_t regio
     log_debug(n->name, "relay region %u cannot be measured", region);
 }
 
+/* The first handshake messages can be lost around a relay: Tailscale's client queues 32 packets for one, and
+ * derper 32 for a client, fewer than a page with an icon of each service makes. The client waits for 5 s
+ * then. */
+static void ul_peer_calls(void *ctx, struct underlay_peer *peer, time_ns now)
+{
+    struct node_peer *p = underlay_peer_user(peer);
+
+    (void)ctx;
+    if (!peer_is_local(p))
+        wireguard_expect(p->wireguard, now + CALLER_BEGINS, now);
+}
+
 static void ul_peer_quiet(void *ctx, struct underlay_peer *peer, time_ns now)
 {
     (void)ctx;
@@ -309,6 +321,7 @@ static const struct underlay_ops underlay_ops = {
     .find_peer = ul_find_peer,
     .path_changed = ul_path_changed,
     .probe_relay = ul_probe_relay,
+    .peer_calls = ul_peer_calls,
     .peer_quiet = ul_peer_quiet,
     .report_changed = ul_report_changed,
 };

@@ -110,6 +110,12 @@ static struct underlay_peer *peer_of_ping(const struct arrival *a, const struct 
     return p ? p : peer_with(a, NULL);
 }
 
+static void tell_call(const struct arrival *a, struct underlay_peer *p)
+{
+    if (a->u->ops->peer_calls)
+        a->u->ops->peer_calls(a->u->ctx, p, a->now);
+}
+
 static void ping_received(const struct arrival *a, const struct disco_message *m)
 {
     struct underlay_peer *p = a->source->relayed ? NULL : peer_of_ping(a, m);
@@ -123,8 +129,10 @@ static void ping_received(const struct arrival *a, const struct disco_message *m
     }
     if (r != PATH_E_DUPLICATE)
         send_pong(a->node, a->box, a->source, &m->txid);
-    if (p)
-        underlay_perform(p, &t);
+    if (!p)
+        return;
+    underlay_perform(p, &t);
+    tell_call(a, p);
 }
 
 /* Our NAT shows the peer an address that we do not know of: find out. */
@@ -175,6 +183,7 @@ static void call_me_maybe_received(const struct arrival *a, const struct disco_m
     turn_begin(&t, a->now);
     path_call_me_maybe_received(&p->path, m->endpoints, m->endpoint_count, &t);
     underlay_perform(p, &t);
+    tell_call(a, p);
 }
 
 static const struct secret_key *secret_of(void *ctx, uint32_t index)

@@ -25,7 +25,7 @@ struct test_peer {
     struct underlay_peer *peer; /* just in time */
     struct test_node *node;
     enum underlay_path path;
-    size_t changes, quiets;
+    size_t changes, quiets, calls;
 };
 
 struct test_node {
@@ -187,6 +187,15 @@ static void path_changed(void *ctx, struct underlay_peer *peer, enum underlay_pa
     p->changes++;
 }
 
+static void peer_calls(void *ctx, struct underlay_peer *peer, time_ns now)
+{
+    struct test_peer *p = underlay_peer_user(peer);
+
+    (void)ctx;
+    (void)now;
+    p->calls++;
+}
+
 static void peer_quiet(void *ctx, struct underlay_peer *peer, time_ns now)
 {
     struct test_peer *p = underlay_peer_user(peer);
@@ -236,6 +245,7 @@ static const struct underlay_ops ops = {
     .find_peer = find_peer,
     .path_changed = path_changed,
     .probe_relay = probe_relay,
+    .peer_calls = peer_calls,
     .peer_quiet = peer_quiet,
     .report_changed = report_changed,
 };
@@ -1184,6 +1194,8 @@ static void call_me_maybe_counts_only_from_the_peers_relay(void **state)
     underlay_relay_received(n->node, REGION, &r.node_key, (struct mspan) { bytes, len }, sim_now());
     assert_int_equal(counters->call_me_maybes_in, 1);
     assert_int_equal(counters->pings_out, 1);
+    assert_int_equal(n->peers[0]->calls, 1);
+    assert_int_equal(n->peers[1]->calls, 0);
     world_stop();
 }
 

@@ -77,6 +77,9 @@ struct underlay_ops {
     /* Measure how far this relay is, over its own port: UDP is blocked. underlay_relay_probed() follows, not
      * from inside this call; NULL: it is not measured then. */
     void (*probe_relay)(void *ctx, struct underlay_node *node, uint16_t region, time_ns now);
+    /* The peer sent a ping or a CallMeMaybe: it looks for a way to us, so it wants to talk.
+     * NULL: never mind. */
+    void (*peer_calls)(void *ctx, struct underlay_peer *peer, time_ns now);
     /* The peer went quiet and holds no path state any more: the owner may free it if it likes (later). */
     void (*peer_quiet)(void *ctx, struct underlay_peer *peer, time_ns now);
     /* The set of endpoints, a home region or NetInfo changed. Spread what you send to control. */

@@ -136,12 +136,26 @@ void wireguard_initiate(struct wireguard_peer *p, time_ns now)
         return;
     }
     a = p->active;
-    if (a->retransmit_at != TIME_NEVER)
+    if (a->retransmit_at != TIME_NEVER && !(a->expected && !a->is_pending)) {
+        a->retries = a->expected ? 0 : a->retries;
+        a->expected = false;
         return; /* under way */
+    }
+    a->expected = false;
     a->retries = 0;
     if (now - a->handshake_sent_at >= REKEY_TIMEOUT)
         initiation_send(p, now);
     else if (!session_sending_key(p, 1, now)) /* else the next packet asks again */
         timers_initiation_delayed(p, a->handshake_sent_at + REKEY_TIMEOUT);
+    settle(p, false);
+}
+
+void wireguard_expect(struct wireguard_peer *p, time_ns at, time_ns now)
+{
+    wireguard_of(p)->now = now;
+    if ((p->active && p->active->retransmit_at != TIME_NEVER) || session_sending_key(p, 1, now) ||
+        active_get(p))
+        return;
+    timers_expected(p, at);
     settle(p, false);
 }

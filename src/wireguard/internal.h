@@ -72,6 +72,7 @@ struct active {
     uint8_t retries, hurries; /* hurries: retransmissions to come after RENEW_TIMEOUT */
     uint32_t key_epoch;       /* the node's, when static_shared was made */
     bool need_another_keepalive, asked_before_reject;
+    bool expected; /* retransmit_at is for the one initiation of wireguard_expect, or the time to answer it */
 };
 
 struct wireguard_peer {
@@ -179,6 +180,7 @@ void timers_sent(struct wireguard_peer *p, bool data, time_ns now);
 void timers_received(struct wireguard_peer *p, bool data, time_ns now);
 void timers_initiation_sent(struct wireguard_peer *p, time_ns now);
 void timers_initiation_delayed(struct wireguard_peer *p, time_ns until);
+void timers_expected(struct wireguard_peer *p, time_ns at);
 void timers_keys_derived(struct wireguard_peer *p, time_ns now);
 void timers_handshake_done(struct wireguard_peer *p, time_ns now);
 void timers_unanswered(struct wireguard_peer *p); /* tells the owner */

@@ -386,6 +386,101 @@ static void an_answer_holds_back_our_own_initiation(void **state)
     sim_free(sim);
 }
 
+static bool lose_first_from_a(struct sim *sim, struct sim_side *from, struct span message)
+{
+    (void)message;
+    return from == &sim->a && sim->counter++ == 0;
+}
+
+/* a's initiation is lost on the way; b knows by other signs that a wants to talk. */
+static void an_expected_peer_that_does_not_begin_is_begun_with(void **state)
+{
+    (void)state;
+    struct sim *sim = sim_new(37);
+
+    sim->lose = lose_first_from_a;
+    sim_send(&sim->a);
+    wireguard_expect(sim->b.peer, sim->now + 300 * MSEC, sim->now);
+    sim_run(sim, 299 * MSEC);
+    assert_int_equal(sim->b.sent[WIREGUARD_INITIATION], 0);
+    sim_run(sim, 700 * MSEC);
+    assert_int_equal(sim->b.sent[WIREGUARD_INITIATION], 1);
+    assert_int_equal(sim->b.data, 1); /* four seconds before a would have repeated it */
+    sim_free(sim);
+}
+
+static bool lose_first_from_b(struct sim *sim, struct sim_side *from, struct span message)
+{
+    (void)message;
+    return from == &sim->b && sim->counter++ == 0;
+}
+
+static void an_expected_peer_that_does_not_get_our_answer_is_begun_with(void **state)
+{
+    (void)state;
+    struct sim *sim = sim_new(41);
+
+    sim->lose = lose_first_from_b;
+    wireguard_expect(sim->b.peer, sim->now + 300 * MSEC, sim->now);
+    sim_send(&sim->a);
+    sim_run(sim, SEC);
+    assert_int_equal(sim->b.sent[WIREGUARD_RESPONSE], 1);
+    assert_int_equal(sim->b.sent[WIREGUARD_INITIATION], 1);
+    assert_int_equal(sim->b.data, 1);
+    sim_free(sim);
+}
+
+static void an_expected_peer_that_begins_is_left_alone(void **state)
+{
+    (void)state;
+    struct sim *sim = sim_new(38);
+
+    wireguard_expect(sim->b.peer, sim->now + 300 * MSEC, sim->now);
+    sim_run(sim, 100 * MSEC);
+    sim_send(&sim->a);
+    sim_run(sim, 20 * SEC);
+    assert_int_equal(sim->b.sent[WIREGUARD_INITIATION], 0);
+    wireguard_expect(sim->b.peer, sim->now + 300 * MSEC, sim->now); /* there is a session */
+    sim_run(sim, 20 * SEC);
+    assert_int_equal(sim->b.sent[WIREGUARD_INITIATION], 0);
+    sim_free(sim);
+}
+
+static void an_expected_peer_that_is_not_there_is_asked_once(void **state)
+{
+    (void)state;
+    struct sim *sim = sim_new(39);
+
+    sim->lose = lose_all;
+    wireguard_expect(sim->b.peer, sim->now + 300 * MSEC, sim->now);
+    sim_run(sim, 20 * SEC);
+    assert_int_equal(sim->b.sent[WIREGUARD_INITIATION], 1);
+    assert_int_equal(sim->b.given_up, 1);
+    assert_true(wireguard_peer_deadline(sim->b.peer) == TIME_NEVER);
+    sim_free(sim);
+}
+
+/* The owner has something to send meanwhile: then it is a handshake like any other. */
+static void what_is_to_be_sent_does_not_wait_for_an_expected_peer(void **state)
+{
+    (void)state;
+    struct sim *sim = sim_new(40);
+
+    sim->lose = lose_all;
+    wireguard_expect(sim->b.peer, sim->now + 300 * MSEC, sim->now);
+    sim_send(&sim->b);
+    assert_int_equal(sim->b.sent[WIREGUARD_INITIATION], 1);
+    sim_run(sim, 20 * SEC);
+    assert_in_range(sim->b.sent[WIREGUARD_INITIATION], 3, 5);
+    wireguard_expect(sim->a.peer, sim->now + 300 * MSEC, sim->now);
+    sim_run(sim, SEC);
+    assert_int_equal(sim->a.sent[WIREGUARD_INITIATION], 1);
+    sim_send(&sim->a);
+    sim_run(sim, 20 * SEC);
+    assert_in_range(sim->a.sent[WIREGUARD_INITIATION], 3, 5);
+    sim_free(sim);
+}
+
 static bool lose_responses(struct sim *sim, struct sim_side *from, struct span message)
 {
     (void)sim;
@@ -703,6 +798,11 @@ int main(void)
         cmocka_unit_test(a_lost_response_is_noticed),
         cmocka_unit_test(a_restarted_peer_is_found_again),
         cmocka_unit_test(an_answer_holds_back_our_own_initiation),
+        cmocka_unit_test(an_expected_peer_that_does_not_begin_is_begun_with),
+        cmocka_unit_test(an_expected_peer_that_does_not_get_our_answer_is_begun_with),
+        cmocka_unit_test(an_expected_peer_that_begins_is_left_alone),
+        cmocka_unit_test(an_expected_peer_that_is_not_there_is_asked_once),
+        cmocka_unit_test(what_is_to_be_sent_does_not_wait_for_an_expected_peer),
         cmocka_unit_test(unconfirmed_keys_replace_each_other),
         cmocka_unit_test(packets_of_the_previous_key_are_welcome),
         cmocka_unit_test(old_keys_are_refused_both_ways),

@@ -1,7 +1,8 @@
 /* The timers of a peer. They are armed in this file only, and all of them are one deadline outside.
  *
  *   retransmit  5..5.333 s after an initiation without answer: again, at most 20 in all; when our own
- *               key has changed, 16 times after 0.3..0.633 s before that
+ *               key has changed, 16 times after 0.3..0.633 s before that; the first one itself, when a
+ *               peer that wants to talk is given some time to begin
  *   keepalive   10 s after data came and nothing was sent: say that we are here
  *   silence     15..15.333 s after data was sent and nothing came: the peer has lost its key, start anew
  *   rekey       at once, when a packet was sent or received with a key that needs renewing; a deadline,
@@ -109,6 +110,13 @@ void timers_initiation_delayed(struct wireguard_peer *p, time_ns until)
     p->active->retransmit_at = until + jitter(wireguard_of(p));
 }
 
+void timers_expected(struct wireguard_peer *p, time_ns at)
+{
+    p->active->expected = true;
+    p->active->retries = HANDSHAKE_RETRIES_MAX; /* one attempt */
+    p->active->retransmit_at = at;
+}
+
 void timers_keys_derived(struct wireguard_peer *p, time_ns now)
 {
     p->active->erase_at = now + ERASE_AFTER_TIME;
@@ -120,7 +128,7 @@ void timers_handshake_done(struct wireguard_peer *p, time_ns now)
 
     a->retransmit_at = a->rekey_at = TIME_NEVER;
     a->retries = a->hurries = 0;
-    a->asked_before_reject = false;
+    a->asked_before_reject = a->expected = false;
     p->handshake_at = now;
     wireguard_of(p)->counters.handshakes_done++;
 }
@@ -145,7 +153,7 @@ void timers_give_up(struct wireguard_peer *p, time_ns now)
     struct active *a = p->active;
 
     a->retransmit_at = a->keepalive_at = a->rekey_at = a->silence_at = TIME_NEVER;
-    a->need_another_keepalive = false;
+    a->need_another_keepalive = a->expected = false;
     a->retries = a->hurries = 0;
     pending_drop(p, now);
     w->counters.handshakes_given_up++;
@@ -167,7 +175,7 @@ static void retransmit(struct wireguard_peer *p, time_ns now)
         timers_give_up(p, now);
         return;
     }
-    if (now - a->handshake_sent_at < REKEY_TIMEOUT) { /* we answered an initiation meanwhile */
+    if (now - a->handshake_sent_at < REKEY_TIMEOUT && !a->expected) { /* we answered one meanwhile */
         timers_initiation_delayed(p, a->handshake_sent_at + REKEY_TIMEOUT);
         return;
     }

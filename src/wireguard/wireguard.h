@@ -197,6 +197,11 @@ NODISCARD int wireguard_seal_batch(struct wireguard_peer *p, const struct wiregu
  * itself when those are over, if there still is no session). */
 void wireguard_initiate(struct wireguard_peer *p, time_ns now);
 
+/* The peer wants to talk: unless it has used a session by `at`, begin a handshake then, for its own first
+ * message or our answer may have been lost; it is not repeated unless wireguard_initiate asks for it as well.
+ * Nothing happens while there is a session or a handshake under way. */
+void wireguard_expect(struct wireguard_peer *p, time_ns at, time_ns now);
+
 /* After wireguard_node_set_secret, for each peer: one with a session or a handshake under way begins a new
  * one now. For some seconds it is repeated twice a second: a peer drops what it has with the old key when
  * control tells it of the new one, and knows nothing of the new one before that, so waiting 5 s would be a
