@@ -14,9 +14,10 @@ static const uint32_t class_bytes[CHUNK_CLASSES] = { 2048, 16384, 65536 };
 /* Free objects are kept until netstack_trim: of each size as many as are in use, or up to KEPT_BYTES. A bulk
  * transfer breathes by whole windows: one acknowledgement frees megabytes that the next write takes again,
  * and whatever went back to the system meanwhile costs a page fault for each 4 KiB. So of the large ones a
- * window stays, in use or free; there are never more than were in use at once. */
+ * megabyte stays, in use or free. A whole window would save more of these, but each shard would hold it for
+ * as long as anybody is active. */
 #define KEPT_BYTES (512u << 10)
-#define WINDOW_BYTES (4u << 20) /* as much as a stream may have in flight */
+#define LARGE_BYTES (1u << 20)
 
 void *cache_alloc(struct object_cache *c)
 {
@@ -46,8 +47,8 @@ static size_t may_keep(const struct object_cache *c)
 {
     size_t used = c->used * c->bytes, keep = MAX(used, (size_t)KEPT_BYTES);
 
-    if (c->bytes == class_bytes[CHUNK_LARGE] && used < WINDOW_BYTES)
-        keep = MAX(keep, WINDOW_BYTES - used);
+    if (c->bytes == class_bytes[CHUNK_LARGE] && used < LARGE_BYTES)
+        keep = MAX(keep, LARGE_BYTES - used);
     return keep;
 }
 

@@ -355,8 +355,8 @@ static void what_a_burst_freed_waits_for_the_next_one(void **state)
     assert_null(c.free);
 }
 
-/* Large chunks are what a stream's window is made of: as much as one may have in flight stays, not more. */
-static void of_a_windows_chunks_all_wait_for_the_next_one(void **state)
+/* Large chunks are what a stream's window is made of: a part of it stays, not more. */
+static void of_a_windows_chunks_some_wait_for_the_next_one(void **state)
 {
     (void)state;
     struct object_cache c = { .bytes = 65536 };
@@ -366,10 +366,10 @@ static void of_a_windows_chunks_all_wait_for_the_next_one(void **state)
         assert_non_null(held[i] = cache_alloc(&c));
     for (int i = 0; i < 95; i++)
         cache_release(&c, held[i]);
-    assert_int_equal(c.kept + c.used, 64);
+    assert_int_equal(c.kept + c.used, 16);
     for (int i = 95; i < 100; i++)
         cache_release(&c, held[i]);
-    assert_int_equal(c.kept, 64);
+    assert_int_equal(c.kept, 16);
     cache_trim(&c);
     assert_null(c.free);
 }
@@ -398,7 +398,7 @@ int main(void)
         cmocka_unit_test(small_writes_do_not_waste_memory),
         cmocka_unit_test(a_place_that_is_not_used_goes_with_the_queue),
         cmocka_unit_test(what_a_burst_freed_waits_for_the_next_one),
-        cmocka_unit_test(of_a_windows_chunks_all_wait_for_the_next_one),
+        cmocka_unit_test(of_a_windows_chunks_some_wait_for_the_next_one),
         cmocka_unit_test(rates_allow_bursts_and_no_more),
     };
 
