@@ -79,6 +79,16 @@ size_t text_distance(struct span a, struct span b)
     return row[b.len];
 }
 
+void text_consider(struct text_nearest *n, const char *candidate)
+{
+    size_t d = text_distance(n->name, span_from_str(candidate));
+
+    if (*candidate && d < n->distance) {
+        n->found = candidate;
+        n->distance = d;
+    }
+}
+
 bool text_parse_u64(struct span s, uint64_t max, uint64_t *out)
 {
     uint64_t v = 0;

@@ -17,6 +17,14 @@ struct span text_trim(struct span s); /* spaces, tabs, CR, LF at both ends */
  * you mean". SIZE_MAX when b is longer than TEXT_DISTANCE_MAX. */
 #define TEXT_DISTANCE_MAX 63
 size_t text_distance(struct span a, struct span b);
+/* The nearest of several candidates. Set `name`, and `distance` to what is too far; `found` points into them.
+ */
+struct text_nearest {
+    struct span name;
+    size_t distance;
+    const char *found;
+};
+void text_consider(struct text_nearest *n, const char *candidate); /* "" is none */
 
 /* Decimal, the whole of s, no sign for the unsigned form; false if not or out of range. */
 bool text_parse_u64(struct span s, uint64_t max, uint64_t *out);

@@ -7,30 +7,28 @@
 
 #include "cli/cli.h"
 
+static const char *bare(const struct cli_flag *f)
+{
+    return f->flag + strspn(f->flag, "-");
+}
+
 static const struct cli_flag *find(const char *command, struct span name)
 {
     for (size_t i = 0; i < cli_flag_count; i++)
-        if (strcmp(cli_flags[i].command, command) == 0 &&
-            span_equal_str(name, cli_flags[i].flag + strspn(cli_flags[i].flag, "-")))
+        if (strcmp(cli_flags[i].command, command) == 0 && span_equal_str(name, bare(&cli_flags[i])))
             return &cli_flags[i];
     return NULL;
 }
 
+/* Without its dashes; NULL: none. */
 static const char *nearest(const char *command, struct span name)
 {
-    size_t best_distance = MIN(name.len / 2 + 1, (size_t)3);
-    const char *best = NULL;
+    struct text_nearest n = { .name = name, .distance = MIN(name.len / 2 + 1, (size_t)3) };
 
-    for (size_t i = 0; i < cli_flag_count; i++) {
-        const char *flag = cli_flags[i].flag;
-        size_t d = text_distance(name, span_from_str(flag + strspn(flag, "-")));
-
-        if (strcmp(cli_flags[i].command, command) == 0 && d < best_distance) {
-            best = flag;
-            best_distance = d;
-        }
-    }
-    return best;
+    for (size_t i = 0; i < cli_flag_count; i++)
+        if (strcmp(cli_flags[i].command, command) == 0)
+            text_consider(&n, bare(&cli_flags[i]));
+    return n.found;
 }
 
 /* Says it, and the usage line. */
@@ -70,7 +68,7 @@ enum cli_argument cli_argument_next(struct cli_arguments *a)
         char after[80];
 
         near = nearest(a->argv[0], name);
-        snprintf(after, sizeof(after), "%s%s%s", near ? " (did you mean " : "", near ? near : "",
+        snprintf(after, sizeof(after), "%s%s%s", near ? " (did you mean --" : "", near ? near : "",
                  near ? "?)" : "");
         return wrong(a, "there is no flag ", a->argv[a->at], after);
     }

@@ -91,18 +91,11 @@ void cli_list_commands(FILE *out)
 
 const char *cli_command_nearest(const char *name)
 {
-    const char *best = NULL;
-    size_t best_distance = 3;
+    struct text_nearest n = { .name = span_from_str(name), .distance = 3 };
 
-    for (size_t i = 0; i < cli_command_count; i++) {
-        size_t d = text_distance(span_from_str(name), span_from_str(cli_commands[i].name));
-
-        if (d < best_distance) {
-            best = cli_commands[i].name;
-            best_distance = d;
-        }
-    }
-    return best;
+    for (size_t i = 0; i < cli_command_count; i++)
+        text_consider(&n, cli_commands[i].name);
+    return n.found;
 }
 
 static int no_such_command(const char *name)

@@ -60,44 +60,32 @@ const struct feature *feature_find(struct span name)
     return NULL;
 }
 
-static void consider(struct span name, const char *candidate, const char **best, size_t *best_distance)
-{
-    size_t d = text_distance(name, span_from_str(candidate));
-
-    if (*candidate && d < *best_distance) {
-        *best = candidate;
-        *best_distance = d;
-    }
-}
-
 /* How far "did you mean" may reach. */
-static size_t reach(struct span name)
+static struct text_nearest nearest_to(struct span name)
 {
-    return MIN(name.len / 2 + 1, (size_t)4);
+    return (struct text_nearest) { .name = name, .distance = MIN(name.len / 2 + 1, (size_t)4) };
 }
 
 const char *option_nearest(enum option_source source, struct span name)
 {
-    const char *best = NULL;
-    size_t best_distance = reach(name);
+    struct text_nearest n = nearest_to(name);
 
     for (size_t i = 0; i < option_count; i++)
-        consider(name, name_in(&options[i], source), &best, &best_distance);
-    return best;
+        text_consider(&n, name_in(&options[i], source));
+    return n.found;
 }
 
 const char *yaml_nearest(struct span name, enum option_scope scope, bool top)
 {
     static const char *const sections[] = { "services", "defaults", "include" };
-    const char *best = NULL;
-    size_t best_distance = reach(name);
+    struct text_nearest n = nearest_to(name);
 
     for (size_t i = 0; i < option_count; i++)
         if (options[i].scope == scope)
-            consider(name, options[i].yaml, &best, &best_distance);
+            text_consider(&n, options[i].yaml);
     for (size_t i = 0; top && i < COUNT_OF(sections); i++)
-        consider(name, sections[i], &best, &best_distance);
-    return best;
+        text_consider(&n, sections[i]);
+    return n.found;
 }
 
 /* ---- values -------------------------------------------------------------------- */
