@@ -66,8 +66,8 @@ struct state_disk {
     pthread_cond_t work, idle;
     pthread_t thread;
     bool running, joinable, stopping, busy;
-    struct list queue;
-    size_t netmap_bytes; /* waiting or being written */
+    struct list keys, queue; /* jobs; queue: all that are no keys */
+    size_t netmap_bytes;     /* waiting or being written */
     struct bases bases;
     struct state_disk_counters counters;
 };
@@ -197,6 +197,11 @@ static int write_netmap(struct state_disk *d, struct job *j)
     return r;
 }
 
+static bool has_work(const struct state_disk *d)
+{
+    return !list_empty(&d->keys) || !list_empty(&d->queue);
+}
+
 /* ---- keys -------------------------------------------------------------------------------------- */
 
 /* Those that wait, of different folders on one disk. Under the lock. */
@@ -204,11 +209,10 @@ static size_t take_keys(struct state_disk *d, struct job *batch[BATCH_MAX])
 {
     size_t n = 0;
 
-    LIST_EACH (j, &d->queue, struct job, link) {
+    LIST_EACH (j, &d->keys, struct job, link) {
         if (n == BATCH_MAX)
             break;
-        if (j->kind != JOB_KEYS || j->folder->in_batch ||
-            (n && !state_same_disk(j->folder->store, batch[0]->folder->store)))
+        if (j->folder->in_batch || (n && !state_same_disk(j->folder->store, batch[0]->folder->store)))
             continue;
         j->folder->in_batch = true;
         list_remove(&j->link);
@@ -331,7 +335,7 @@ static void drain(struct state_disk *d)
     size_t n;
 
     d->busy = true;
-    while (!list_empty(&d->queue)) {
+    while (has_work(d)) {
         n = take_keys(d, batch);
         if (n)
             run_keys(d, batch, n);
@@ -349,7 +353,7 @@ static void *thread_main(void *ctx)
     int r = 0;
 
     pthread_mutex_lock(&d->lock);
-    while (!d->stopping && !(r == ETIMEDOUT && list_empty(&d->queue))) {
+    while (!d->stopping && !(r == ETIMEDOUT && !has_work(d))) {
         drain(d);
         clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_sec += DISK_LINGER_SECONDS;
@@ -385,7 +389,7 @@ static int thread_start(struct state_disk *d)
 /* With the lock held. If no thread can be had the work is done here: late is worse than never for nothing. */
 static void post(struct state_disk *d, struct job *j)
 {
-    list_push_back(&d->queue, &j->link);
+    list_push_back(j->kind == JOB_KEYS ? &d->keys : &d->queue, &j->link);
     d->counters.posted++;
     d->counters.queued_max =
         MAX(d->counters.queued_max, (uint32_t)(d->counters.posted - d->counters.written));
@@ -410,6 +414,7 @@ int state_disk_new(struct state_disk **out)
     pthread_cond_init(&d->work, &attr);
     pthread_cond_init(&d->idle, NULL);
     pthread_condattr_destroy(&attr);
+    list_init(&d->keys);
     list_init(&d->queue);
     bases_init(&d->bases);
     *out = d;
@@ -419,7 +424,7 @@ int state_disk_new(struct state_disk **out)
 void state_disk_wait(struct state_disk *d)
 {
     pthread_mutex_lock(&d->lock);
-    while (d->busy || !list_empty(&d->queue))
+    while (d->busy || has_work(d))
         pthread_cond_wait(&d->idle, &d->lock);
     pthread_mutex_unlock(&d->lock);
 }
@@ -434,7 +439,7 @@ void state_disk_free(struct state_disk *d)
     pthread_mutex_unlock(&d->lock);
     if (d->joinable)
         pthread_join(d->thread, NULL);
-    must(list_empty(&d->queue));
+    must(!has_work(d));
     bases_deinit(&d->bases);
     pthread_cond_destroy(&d->work);
     pthread_cond_destroy(&d->idle);
