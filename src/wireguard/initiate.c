@@ -127,6 +127,7 @@ void wireguard_initiate(struct wireguard_peer *p, time_ns now)
 {
     struct wireguard *w = wireguard_of(p);
     struct active *a;
+    bool begun;
 
     w->now = now;
     if (active_get(p)) {
@@ -136,13 +137,12 @@ void wireguard_initiate(struct wireguard_peer *p, time_ns now)
         return;
     }
     a = p->active;
-    if (a->retransmit_at != TIME_NEVER && !(a->expected && !a->is_pending)) {
-        a->retries = a->expected ? 0 : a->retries;
-        a->expected = false;
-        return; /* under way */
-    }
+    begun = a->retransmit_at != TIME_NEVER && (a->is_pending || !a->expected);
+    if (!begun || a->expected)
+        a->retries = 0;
     a->expected = false;
-    a->retries = 0;
+    if (begun)
+        return; /* under way */
     if (now - a->handshake_sent_at >= REKEY_TIMEOUT)
         initiation_send(p, now);
     else if (!session_sending_key(p, 1, now)) /* else the next packet asks again */
