@@ -1,8 +1,9 @@
 /* control/gate.h - what the clients of one process share (inside control/)
  *
  * Per server: its Noise key (fetched once, also when many want it at once), how many nodes are between
- * dialling and their first netmap, how many nodes there are (reconnects spread by it), and until when it
- * asked not to be bothered with registrations. One server that does not answer holds up nobody else's nodes.
+ * dialling and being registered (or their first netmap, if they are already), how many nodes there are
+ * (reconnects spread by it), and until when it asked not to be bothered with registrations. One server that
+ * does not answer holds up nobody else's nodes.
  *
  * The gate's part is under its mutex; the shard's part (who waits) belongs to the loop's thread. A shard that
  * has somebody waiting gets a letter when something changes, at most one at a time.

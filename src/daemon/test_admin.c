@@ -164,6 +164,16 @@ static void a_status_has_the_services_in_order_and_what_each_shard_said(void **s
     json_free(root);
 }
 
+static void shards_know_nothing(struct world *w)
+{
+    for (size_t i = 0; i < WORLD_SHARDS; i++) {
+        struct letter *l = await(w, LETTER_ASK);
+
+        admin_answer(&w->d, i, l->id, span_from_str("{\"services\":{}}"));
+        letter_free(l);
+    }
+}
+
 static void a_service_without_a_node_is_in_the_status_with_its_reason(void **state)
 {
     struct world *w = *state;
@@ -175,12 +185,7 @@ static void a_service_without_a_node_is_in_the_status_with_its_reason(void **sta
     world_say(w, LETTER_REFUSED, slab_handle(&w->d.service_slab, service_named(&w->d, "web")), NODE_FAILED,
               "the folder is locked");
     ask_begin(&a, w, "status");
-    for (size_t i = 0; i < WORLD_SHARDS; i++) {
-        struct letter *l = await(w, LETTER_ASK);
-
-        admin_answer(&w->d, i, l->id, span_from_str("{\"services\":{}}"));
-        letter_free(l);
-    }
+    shards_know_nothing(w);
     root = ask_end(&a, w);
     assert_text(json_array_at(member(root, "services"), 0), "state", "failed");
     assert_text(json_array_at(member(root, "services"), 0), "sentence", "cannot work as configured");
@@ -199,12 +204,7 @@ static void a_service_that_ended_does_not_say_so_twice(void **state)
     world_say(w, LETTER_STATE, slab_handle(&w->d.service_slab, service_named(&w->d, "web")), NODE_STOPPED,
               "stopped");
     ask_begin(&a, w, "status");
-    for (size_t i = 0; i < WORLD_SHARDS; i++) {
-        struct letter *l = await(w, LETTER_ASK);
-
-        admin_answer(&w->d, i, l->id, span_from_str("{\"services\":{}}"));
-        letter_free(l);
-    }
+    shards_know_nothing(w);
     root = ask_end(&a, w);
     assert_text(json_array_at(member(root, "services"), 0), "sentence", "stopped");
     assert_text(json_array_at(member(root, "services"), 0), "detail", "");
